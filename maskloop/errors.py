@@ -1,0 +1,33 @@
+"""Errors that maskloop raises on purpose.
+
+MaskloopError
+  x ImageError        bytes that are no readable image, or too large a one
+  x ClickError        a click outside its image, or one that is no number
+  x MaskError         run lengths, polygons or shapes that describe no mask
+  x CheckpointError   a checkpoint that is missing, damaged or of another model
+  x DatasetError      a folder or file that does not hold the dataset asked for
+"""
+
+
+class MaskloopError(Exception):
+    """Base of every error of this project. The message names the value and the remedy."""
+
+
+class ImageError(MaskloopError):
+    """An image cannot be read."""
+
+
+class ClickError(MaskloopError):
+    """A click cannot be used on its image."""
+
+
+class MaskError(MaskloopError):
+    """A mask cannot be encoded or decoded."""
+
+
+class CheckpointError(MaskloopError):
+    """A checkpoint cannot be loaded."""
+
+
+class DatasetError(MaskloopError):
+    """A dataset cannot be opened."""

@@ -1,0 +1,108 @@
+"""Images: encoded bytes to RGB pixels, upright, or an `ImageError` that says why not.
+
+The bytes come from strangers, so only a few formats are tried and the size is checked before any pixel is decoded.
+"""
+
+import struct
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from maskloop.errors import ImageError
+
+FORMATS = ("BMP", "GIF", "JPEG", "MPO", "PNG", "TIFF", "WEBP")  # MPO is the JPEG of many phones
+MAX_PIXELS = 64_000_000
+
+# What Pillow's plugins raise on damaged files, beside OSError.
+_DAMAGED = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    EOFError,
+    OverflowError,
+    struct.error,
+)
+
+
+def read_image(path: Path | str, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8]:
+    """Read an image file as (H, W, 3) uint8 RGB, EXIF orientation applied.
+
+    Raises:
+        ImageError: the file cannot be opened or is no image that `decode_image` accepts.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise ImageError(f"Image {str(path)!r} cannot be opened: {error.strerror}.") from error
+    try:
+        return decode_image(data, max_pixels)
+    except ImageError as error:
+        raise ImageError(f"Image {str(path)!r}: {error}") from error
+
+
+def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8]:
+    """Decode image bytes to (H, W, 3) uint8 RGB, EXIF orientation applied.
+
+    Transparent pixels are laid over white. Grayscale of 16 bits is scaled by its full range, as browsers show it; other
+    deep grayscale by the range that occurs. Of an animation, the first frame is taken.
+
+    Raises:
+        ImageError: empty, unknown, damaged or truncated data, or more than `max_pixels` pixels.
+    """
+    if not data:
+        raise ImageError("The image is empty (0 bytes).")
+    image = _open(data)
+    width, height = image.size
+    if width * height > max_pixels:
+        raise ImageError(
+            f"The image has {width} x {height} pixels, more than the {max_pixels} accepted. Scale it down first."
+        )
+    try:
+        image.load()
+    except _DAMAGED as error:
+        raise ImageError(f"The {image.format} image is damaged or truncated: {error}.") from error
+    return np.array(_rgb(_upright(image)))
+
+
+def _open(data: bytes) -> Image.Image:
+    try:
+        return Image.open(BytesIO(data), formats=FORMATS)
+    except UnidentifiedImageError as error:
+        start = data[:8].hex(" ")
+        raise ImageError(
+            f"The {len(data)} bytes starting with {start} are no image in a known format. Known: {', '.join(FORMATS)}."
+        ) from error
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"The image is refused: {error}") from error
+    except _DAMAGED as error:
+        raise ImageError(f"The image's header is damaged: {error}.") from error
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except _DAMAGED:  # unreadable EXIF: the pixels are still good
+        return image
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
+    elif image.mode in ("I", "F"):
+        image = Image.fromarray(_stretch(np.asarray(image, dtype=np.float64)))
+    if image.has_transparency_data:
+        upper = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), upper).convert("RGB")
+    return image.convert("RGB")
+
+
+def _stretch(values: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
+    values = np.nan_to_num(values)
+    low, high = values.min(), values.max()
+    return ((values - low) / max(high - low, 1e-12) * 255).round().astype(np.uint8)
