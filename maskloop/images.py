@@ -1,6 +1,7 @@
 """Images: encoded bytes to RGB pixels, upright, or an `ImageError` that says why not.
 
-The bytes come from strangers, so only a few formats are tried and the size is checked before any pixel is decoded.
+The bytes come from strangers, so only a few formats are tried, and the size is checked before any
+pixel is decoded.
 """
 
 import struct
@@ -13,8 +14,10 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from maskloop.errors import ImageError
 
-FORMATS = ("BMP", "GIF", "JPEG", "MPO", "PNG", "TIFF", "WEBP")  # MPO is the JPEG of many phones
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 MAX_PIXELS = 64_000_000
+
+Image.init()  # registers the plugins that FORMATS names
 
 # What Pillow's plugins raise on damaged files, beside OSError.
 _DAMAGED = (
@@ -49,8 +52,8 @@ def read_image(path: Path | str, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np
 def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8]:
     """Decode image bytes to (H, W, 3) uint8 RGB, EXIF orientation applied.
 
-    Transparent pixels are laid over white. Grayscale of 16 bits is scaled by its full range, as browsers show it; other
-    deep grayscale by the range that occurs. Of an animation, the first frame is taken.
+    Transparent pixels are laid over white. Grayscale of 16 bits is scaled by its full range, as browsers show it;
+    deeper grayscale by the range that occurs. Of an animation, the first frame is taken.
 
     Raises:
         ImageError: empty, unknown, damaged or truncated data, or more than `max_pixels` pixels.
@@ -61,7 +64,7 @@ def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.ui
     width, height = image.size
     if width * height > max_pixels:
         raise ImageError(
-            f"The image has {width} x {height} pixels, more than the {max_pixels} accepted. Scale it down first."
+            f"The image has {width} x {height} pixels, more than the {max_pixels} accepted: scale it down."
         )
     try:
         image.load()
@@ -76,7 +79,7 @@ def _open(data: bytes) -> Image.Image:
     except UnidentifiedImageError as error:
         start = data[:8].hex(" ")
         raise ImageError(
-            f"The {len(data)} bytes starting with {start} are no image in a known format. Known: {', '.join(FORMATS)}."
+            f"The {len(data)} bytes starting with {start} are no image of the known formats {', '.join(FORMATS)}."
         ) from error
     except Image.DecompressionBombError as error:
         raise ImageError(f"The image is refused: {error}") from error
@@ -104,5 +107,6 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 def _stretch(values: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
     values = np.nan_to_num(values)
-    low, high = values.min(), values.max()
-    return ((values - low) / max(high - low, 1e-12) * 255).round().astype(np.uint8)
+    values = values - values.min()
+    scaled = values / max(values.max(), 1e-12) * 255
+    return scaled.round().astype(np.uint8)
