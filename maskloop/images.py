@@ -52,8 +52,8 @@ def read_image(path: Path | str, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np
 def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8]:
     """Decode image bytes to (H, W, 3) uint8 RGB, EXIF orientation applied.
 
-    Transparent pixels are laid over white. Grayscale of 16 bits is scaled by its full range, as browsers show it;
-    deeper grayscale by the range that occurs. Of an animation, the first frame is taken.
+    Transparent pixels are laid over white. Grayscale of 16 bits is scaled by its full range, as browsers show
+    it; deeper grayscale by the range that occurs. Of an animation, the first frame is taken.
 
     Raises:
         ImageError: empty, unknown, damaged or truncated data, or more than `max_pixels` pixels.
@@ -79,7 +79,7 @@ def _open(data: bytes) -> Image.Image:
     except UnidentifiedImageError as error:
         start = data[:8].hex(" ")
         raise ImageError(
-            f"The {len(data)} bytes starting with {start} are no image of the known formats {', '.join(FORMATS)}."
+            f"The {len(data)} bytes starting with {start} are no image in any of {', '.join(FORMATS)}."
         ) from error
     except Image.DecompressionBombError as error:
         raise ImageError(f"The image is refused: {error}") from error
@@ -108,5 +108,5 @@ def _rgb(image: Image.Image) -> Image.Image:
 def _stretch(values: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
     values = np.nan_to_num(values)
     values = values - values.min()
-    scaled = values / max(values.max(), 1e-12) * 255
+    scaled: npt.NDArray[np.float64] = values / max(values.max(), 1e-12) * 255
     return scaled.round().astype(np.uint8)
