@@ -2,9 +2,9 @@
 
 The photos come inside packages that are installed anyway (scikit-image, scikit-learn, matplotlib); nothing
 is downloaded. `polygons.json` is a list of photos: `name`, the `package` and the `path` in it, and `objects`,
-each a `label` and the `rings` of its outline. A ring is a closed line of [row, col] points in pixels; an integer
-is the centre of a pixel. What is seen between the parts of an object (through the spokes of a wheel) counts as
-the object.
+each a `label` and the `rings` of its outline. A ring is a closed line of [row, col] points in pixels; an
+integer is the centre of a pixel. What is seen between the parts of an object (through the spokes of a wheel)
+counts as the object.
 """
 
 import importlib.util
