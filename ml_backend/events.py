@@ -1,0 +1,85 @@
+"""Events: what Label Studio's webhooks become in Prefect, whose automations count them."""
+
+import logging
+import uuid
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+
+from ml_backend.protocol import Action, AnnotationEvent, read_body
+
+logger = logging.getLogger(__name__)
+
+SUBMITTED = "labelstudio.annotation.submitted"
+TRAINING = "labelstudio.training.requested"
+EVENTS = {
+    "ANNOTATION_CREATED": SUBMITTED,
+    "ANNOTATIONS_CREATED": SUBMITTED,
+    "ANNOTATION_UPDATED": SUBMITTED,
+    "START_TRAINING": TRAINING,
+}
+TIMEOUT = httpx.Timeout(5.0)
+
+Event = dict[str, Any]
+
+
+def read_events(body: bytes) -> list[Event]:
+    """The events of a webhook body: one for each annotation submitted, none for a skip or other actions.
+
+    Raises:
+        MalformedError: the body is no JSON.
+        RequestError: the body of a known action is of another shape.
+    """
+    action = read_body(body, Action).action
+    name = EVENTS.get(action) if isinstance(action, str) else None
+    if name is None:
+        return []
+    source = read_body(body, AnnotationEvent)
+    payload = {"action": action, "project": source.project.id}
+    if name == TRAINING:
+        return [_event(name, source.project.id, payload)]
+    if source.task is not None:
+        payload["task"] = source.task.id
+    annotations = source.annotations if source.annotation is None else [source.annotation]
+    return [
+        _event(name, source.project.id, {**payload, "annotation": annotation.id})
+        for annotation in annotations
+        if not annotation.was_cancelled
+    ]
+
+
+def _event(name: str, project: int, payload: Event) -> Event:
+    return {
+        "id": str(uuid.uuid4()),
+        "occurred": datetime.now(UTC).isoformat(),
+        "event": name,
+        "resource": {"prefect.resource.id": f"labelstudio.project.{project}"},
+        "payload": payload,
+    }
+
+
+class Prefect:
+    """A client that emits events. A lost event delays a retrain and loses no annotation: so it is logged."""
+
+    def __init__(self, url: str, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        self._url = url
+        self._client = httpx.AsyncClient(timeout=TIMEOUT, transport=transport)
+
+    async def emit(self, events: Sequence[Event]) -> None:
+        if not self._url or not events:
+            return
+        try:
+            reply = await self._client.post(f"{self._url}/events", json=list(events))
+            reply.raise_for_status()
+        except httpx.HTTPError as error:
+            logger.warning(
+                "Prefect at %s did not take %d event(s): %s. MASKLOOP_PREFECT_URL must end in /api.",
+                self._url,
+                len(events),
+                str(error) or type(error).__name__,
+            )
+
+    async def close(self) -> None:
+        await self._client.aclose()
