@@ -6,6 +6,7 @@ MaskloopError
   x MaskError         run lengths, polygons or shapes that describe no mask
   x CheckpointError   a checkpoint that is missing, damaged or of another model
   x DatasetError      a folder or file that does not hold the dataset asked for
+  x TrainingError     a training run with impossible settings, or one that diverged
 """
 
 
@@ -31,3 +32,7 @@ class CheckpointError(MaskloopError):
 
 class DatasetError(MaskloopError):
     """A dataset cannot be opened."""
+
+
+class TrainingError(MaskloopError):
+    """A network cannot be trained."""

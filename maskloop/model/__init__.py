@@ -1,0 +1,5 @@
+"""The network."""
+
+from maskloop.model.csfpn import CSFPN, Logits, ModelConfig
+
+__all__ = ["CSFPN", "Logits", "ModelConfig"]

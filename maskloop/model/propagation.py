@@ -1,0 +1,163 @@
+"""Sparse feature propagation: every pixel attends to the clicked pixels only.
+
+Source: CSFPN, arXiv 2203.05145. SGN propagates on the semantic map, HSGN on a map of higher resolution whose affinity still
+comes from the semantic features. Letters: B batch, N clicks, C channels, D key channels, h x w a feature map at stride r.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from maskloop.clicks import inside
+
+
+def sparse_propagate(
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    clicks: Tensor,
+    stride: int,
+    project_key: nn.Module | None = None,
+    project_value: nn.Module | None = None,
+    sign_embedding: nn.Embedding | None = None,
+) -> Tensor:
+    """Carry the features of the clicked cells to every pixel: softmax over the clicks, per pixel.
+
+    The cell of a click is its pixel divided by the stride. Empty slots and clicks outside the image are no nodes; two clicks
+    in one cell count twice; with no node the message is zero.
+
+    Args:
+        queries: (B, D, h, w).
+        keys: map that the nodes' keys are read from, (B, D or C, h, w).
+        values: map that the nodes' values are read from, (B, C, h, w).
+        clicks: (B, N, 3): row and column in input pixels, sign.
+        stride: input pixels a cell.
+        project_key: applied to the key nodes (B, N, .); the same as projecting the whole map, at N cells instead of h*w.
+        project_value: applied to the value nodes.
+        sign_embedding: two rows added to the key nodes, for positive and negative clicks.
+
+    Returns:
+        Message (B, C', h, w), C' being the channels of the projected values.
+    """
+    height, width = queries.shape[-2:]
+    cells, valid = clicked_cells(clicks, height, width, stride)
+    key_nodes, value_nodes = gather_cells(keys, cells), gather_cells(values, cells)
+    if sign_embedding is not None:
+        signs = sign_embedding((clicks[..., 2] < 0).long())
+        key_nodes = key_nodes + signs
+    if project_key is not None:
+        key_nodes = project_key(key_nodes)
+    if project_value is not None:
+        value_nodes = project_value(value_nodes)
+    affinity = torch.einsum("bnd,bdp->bnp", key_nodes, queries.flatten(2)) / queries.shape[1] ** 0.5
+    # a finite floor instead of -inf: with no node at all the softmax stays finite, and the product below is zero
+    affinity = affinity.masked_fill(~valid[..., None], torch.finfo(affinity.dtype).min)
+    weights = affinity.softmax(dim=1) * valid[..., None]
+    message = torch.einsum("bnc,bnp->bcp", value_nodes, weights.to(value_nodes.dtype))
+    return message.unflatten(2, (height, width))
+
+
+def clicked_cells(clicks: Tensor, height: int, width: int, stride: int) -> tuple[Tensor, Tensor]:
+    """Cells of a (height, width) map that the clicks fall into.
+
+    Validity is decided in input pixels before the division: a click left of the image must not wrap into the row above.
+
+    Returns:
+        Flat cell indices (B, N) int64 (0 where invalid) and validity (B, N) bool.
+    """
+    rows, cols, signs = clicks.unbind(-1)
+    valid = inside(rows, cols, height * stride, width * stride) & (signs != 0)
+    row = (rows + 0.5).floor().long() // stride
+    col = (cols + 0.5).floor().long() // stride
+    return torch.where(valid, row * width + col, 0), valid
+
+
+def gather_cells(features: Tensor, cells: Tensor) -> Tensor:
+    """Features (B, C, h, w) at flat cells (B, N), as nodes (B, N, C)."""
+    index = cells[:, None].expand(-1, features.shape[1], -1)
+    return features.flatten(2).gather(2, index).transpose(1, 2)
+
+
+class SGN(nn.Module):
+    """Sparse graph network: K heads of click propagation on the semantic map, averaged (arXiv 2203.05145)."""
+
+    def __init__(self, channels: int, heads: int = 3, sign_embedding: bool = False) -> None:
+        super().__init__()
+        self.heads = nn.ModuleList(PropagationHead(channels, sign_embedding) for _ in range(heads))
+        self.out = nn.Sequential(
+            nn.Conv2d(channels, channels, 1, bias=False), nn.BatchNorm2d(channels), nn.ReLU(inplace=True)
+        )
+
+    def forward(self, features: Tensor, clicks: Tensor, stride: int) -> Tensor:
+        """Features and result (B, C, h, w); clicks (B, N, 3)."""
+        messages = torch.stack([head(features, clicks, stride) for head in self.heads])
+        return self.out(features + messages.mean(dim=0))
+
+
+class PropagationHead(nn.Module):
+    """One head: gamma times the message, gamma starting at zero so that training starts from the plain network."""
+
+    def __init__(self, channels: int, sign_embedding: bool) -> None:
+        super().__init__()
+        depth = max(1, channels // 3)
+        self.query = nn.Conv2d(channels, depth, 1)
+        self.key = nn.Linear(channels, depth)
+        self.value = nn.Linear(channels, channels)
+        self.signs = zero_embedding(channels) if sign_embedding else None
+        self.gamma = nn.Parameter(torch.zeros(()))
+
+    def forward(self, features: Tensor, clicks: Tensor, stride: int) -> Tensor:
+        message = sparse_propagate(
+            self.query(features), features, features, clicks, stride, self.key, self.value, self.signs
+        )
+        return self.gamma * message
+
+
+class HSGN(nn.Module):
+    """Hierarchical SGN: propagation at high resolution with the affinity of the semantic map.
+
+    Bottleneck form: the semantic map is reduced before it is fused with the stem's features, since the two 3x3 fusion
+    convolutions at stride 2 are nine tenths of the cost of the paper's form.
+    """
+
+    def __init__(self, channels: int, stem_channels: int, width: int, sign_embedding: bool = False) -> None:
+        super().__init__()
+        depth = max(1, width // 2)
+        self.reduce = nn.Conv2d(channels, width, 1)
+        self.fuse = nn.Sequential(
+            *_conv_bn_relu(width + stem_channels, width), *_conv_bn_relu(width, width)
+        )
+        self.query = nn.Conv2d(width, depth, 1)
+        self.key = nn.Linear(width, depth)
+        self.value = nn.Linear(width, width)
+        self.signs = zero_embedding(width) if sign_embedding else None
+        self.gamma = nn.Parameter(torch.zeros(()))
+
+    def forward(self, semantic: Tensor, stem: Tensor, clicks: Tensor, stride: int) -> Tensor:
+        """Semantic (B, C, h, w), stem (B, Cl, H, W) at `stride`; returns (B, width, H, W)."""
+        semantic = resize(self.reduce(semantic), stem.shape[-2:])
+        fused = self.fuse(torch.cat([semantic, stem], dim=1))
+        message = sparse_propagate(
+            self.query(semantic), semantic, fused, clicks, stride, self.key, self.value, self.signs
+        )
+        return fused + self.gamma * message
+
+
+def resize(features: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
+    """Bilinear resize with pixel centres at half coordinates, as crops and clicks are mapped."""
+    return F.interpolate(features, size=size, mode="bilinear", align_corners=False)
+
+
+def zero_embedding(channels: int) -> nn.Embedding:
+    """Two vectors, for positive and negative, that start as no difference."""
+    embedding = nn.Embedding(2, channels)
+    nn.init.zeros_(embedding.weight)
+    return embedding
+
+
+def _conv_bn_relu(inputs: int, outputs: int) -> list[nn.Module]:
+    return [
+        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+    ]
