@@ -5,6 +5,8 @@ pixel is decoded.
 """
 
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 
@@ -39,14 +41,22 @@ def read_image(path: Path | str, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np
     Raises:
         ImageError: the file cannot be opened or is no image that `decode_image` accepts.
     """
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise ImageError(f"Image {str(path)!r} cannot be opened: {error.strerror}.") from error
-    try:
-        return decode_image(data, max_pixels)
-    except ImageError as error:
-        raise ImageError(f"Image {str(path)!r}: {error}") from error
+    with _named(path):
+        return decode_image(Path(path).read_bytes(), max_pixels)
+
+
+def read_levels(path: Path | str, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.integer]:
+    """Read a mask stored as an image, as (H, W) levels: of each pixel the highest channel, alpha left out.
+
+    Raises:
+        ImageError: the file cannot be opened or is no image that `decode_image` accepts.
+    """
+    with _named(path):
+        image = _load(Path(path).read_bytes(), max_pixels)
+    if image.mode.startswith("I"):  # levels above 255 are kept
+        return np.asarray(image)
+    levels: npt.NDArray[np.uint8] = np.asarray(image.convert("RGB")).max(axis=2)
+    return levels
 
 
 def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8]:
@@ -58,6 +68,21 @@ def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.ui
     Raises:
         ImageError: empty, unknown, damaged or truncated data, or more than `max_pixels` pixels.
     """
+    return np.array(_rgb(_upright(_load(data, max_pixels))))
+
+
+@contextmanager
+def _named(path: Path | str) -> Iterator[None]:
+    """Put the file's name into what is said about it."""
+    try:
+        yield
+    except OSError as error:
+        raise ImageError(f"Image {str(path)!r} cannot be opened: {error.strerror}.") from error
+    except ImageError as error:
+        raise ImageError(f"Image {str(path)!r}: {error}") from error
+
+
+def _load(data: bytes, max_pixels: int) -> Image.Image:
     if not data:
         raise ImageError("The image is empty (0 bytes).")
     image = _open(data)
@@ -70,7 +95,7 @@ def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.ui
         image.load()
     except _DAMAGED as error:
         raise ImageError(f"The {image.format} image is damaged or truncated: {error}.") from error
-    return np.array(_rgb(_upright(image)))
+    return image
 
 
 def _open(data: bytes) -> Image.Image:

@@ -8,7 +8,7 @@ Label Studio's brush is the rle-pack format of thi.ng/umbrella, a stream of bits
 
     count of values, 32 | word size - 1, 5 | four length sizes - 1, 4 each | tokens | zeros up to a whole byte
     token: 1 | which length size, 2 | length - 1 | word               a run: one word repeated
-           0 | which length size, 2 | length - 1 | that many words    words as they are
+           0 | which length size, 2 | length - 1 | that many words    literal words
 
 The values are RGBA, row by row. The editor smooths its strokes; a pixel is in the mask from alpha 128 on.
 """
@@ -137,7 +137,7 @@ def _token_starts(data: bytes, word_size: int, sizes: Integers) -> Integers:
     """The bit at which each token starts.
 
     Where one starts is known only from the one before, so this is a loop. To keep it short, the width that a
-    token would have is looked up for every bit beforehand, from the three bits there; 0 marks words as they are.
+    token would have is looked up for every bit beforehand, from the three bits there; 0 marks literal words.
     """
     bits = np.unpackbits(np.frombuffer(data, dtype=np.uint8))
     kinds = bits[:-2] << 2 | bits[1:-1] << 1 | bits[2:]
@@ -161,7 +161,7 @@ def _literal_width(data: bytes, start: int, word_size: int, sizes: Integers) -> 
 
 
 def _read_tokens(data: bytes, starts: Integers, word_size: int, sizes: Integers) -> tuple[Integers, Integers]:
-    """Run length and word of every run; words as they are count as runs of one."""
+    """Run length and word of every run; literal words count as runs of one."""
     padded = np.frombuffer(data + bytes(8), dtype=np.uint8)
     kinds = _read_bits(padded, starts, 3)
     which_sizes = sizes[kinds % 4]
@@ -214,7 +214,7 @@ def decode_coco(rle: CocoRle) -> Mask:
 
 
 def polygon_to_mask(rings: Sequence[Ring], height: int, width: int) -> Mask:
-    """Fill a polygon given by its rings, clipped to the image; what two rings enclose is a hole (even-odd rule).
+    """Fill a polygon given by its rings, clipped to the image; what two rings enclose is a hole (even-odd).
 
     Raises:
         MaskError: a ring is not (N, 2) with at least three finite corners.
