@@ -204,10 +204,35 @@ def decode_coco(rle: CocoRle) -> Mask:
     try:
         height, width = (int(side) for side in rle["size"])
         counts = rle["counts"].encode("ascii")
-        decoded = coco.decode({"size": [height, width], "counts": counts})
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise MaskError(f"The COCO RLE is no mask: {error}.") from error
-    return np.ascontiguousarray(decoded, dtype=bool)
+        raise MaskError(f"A COCO RLE is a size [height, width] and counts as text: {error!r}.") from error
+    lengths = _coco_lengths(counts)
+    if min(height, width) < 1 or lengths.min() < 0 or lengths.sum() != height * width:
+        raise MaskError(
+            f"The COCO RLE is damaged: its runs have {lengths.sum()} pixels, its size is {height} x {width}."
+        )
+    return np.ascontiguousarray(coco.decode({"size": [height, width], "counts": counts}), dtype=bool)
+
+
+def _coco_lengths(counts: bytes) -> Integers:
+    """The run lengths of compressed counts, checked: pycocotools trusts what it is given.
+
+    A number is written in digits of five bits, the lowest first, each as chr(48 + digit), plus 32 where more
+    follow; from the fourth on it is the difference to the run before the last.
+    """
+    digits = np.frombuffer(counts, dtype=np.uint8).astype(np.int64) - 48
+    if not len(digits) or digits.min() < 0 or digits.max() > 63 or digits[-1] & 32:
+        raise MaskError(f"The COCO RLE's counts of {len(counts)} characters are damaged or truncated.")
+    lasts = np.flatnonzero(digits & 32 == 0)
+    firsts = np.append(0, lasts[:-1] + 1)
+    if (lasts - firsts).max() > 6:
+        raise MaskError("The COCO RLE's counts are damaged: a run is longer than any image.")
+    places = np.arange(len(digits)) - np.repeat(firsts, lasts - firsts + 1)
+    lengths = np.add.reduceat((digits & 31) << 5 * places, firsts)
+    lengths -= np.where(digits[lasts] & 16, 32 << 5 * places[lasts], 0)
+    lengths[1::2] = np.cumsum(lengths[1::2])
+    lengths[2::2] = np.cumsum(lengths[2::2])
+    return lengths
 
 
 # Shapes
