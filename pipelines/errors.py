@@ -1,0 +1,36 @@
+"""Errors of the pipelines.
+
+MaskloopError
+  x SettingsError      an environment variable is missing or holds no usable value
+  x LabelStudioError   Label Studio refuses, does not answer or answers something else
+  x SnapshotError      a snapshot, shard or stored image is missing or damaged
+  x CommandError       git, dvc or a stage ended with an error
+  x RegistryError      the model registry refuses a step
+  x PromotionError     the champion changed while a challenger was compared with it
+"""
+
+from maskloop.errors import MaskloopError
+
+
+class SettingsError(MaskloopError):
+    """An environment variable is missing or unusable."""
+
+
+class LabelStudioError(MaskloopError):
+    """Label Studio cannot be read."""
+
+
+class SnapshotError(MaskloopError):
+    """Collected data is missing or damaged."""
+
+
+class CommandError(MaskloopError):
+    """A command ended with an error."""
+
+
+class RegistryError(MaskloopError):
+    """The model registry cannot do what was asked."""
+
+
+class PromotionError(MaskloopError):
+    """A promotion was refused because the champion changed meanwhile."""

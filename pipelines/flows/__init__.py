@@ -1,0 +1,1 @@
+"""Prefect flows. Nothing outside this folder knows Prefect."""

@@ -1,0 +1,90 @@
+"""Evaluate: candidate and champion label the same test objects by simulated clicks; writes `reports/`.
+
+The champion is measured again each time, as the test set grows: an old figure would be of other objects.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from maskloop.datasets import Sample, open_dataset
+from maskloop.evaluation import Report, evaluate
+from maskloop.predictor import Predictor
+from pipelines.stages.params import read_params
+from pipelines.stages.train import CANDIDATE
+
+TEST_SET = Path("data/prepared/test.parquet")
+REPORTS = Path("reports")
+CHALLENGER, CHAMPION = "challenger", "champion"
+
+
+def main(root: Path = Path()) -> None:
+    params = read_params(root, "evaluate")
+    checkpoints = {CHAMPION: root / read_params(root, "train")["start"], CHALLENGER: root / CANDIDATE}
+    samples = spread(root / TEST_SET, params["objects"])
+    reports = {}
+    for model, checkpoint in checkpoints.items():
+        print(f"{model}: {checkpoint}, {len(samples)} objects")
+        reports[model] = evaluate(Predictor.load(checkpoint), samples, params["max_clicks"])
+    write_reports(root / REPORTS, reports)
+
+
+def spread(path: Path, limit: int) -> list[Sample]:
+    """At most `limit` objects, evenly from first to last, so that no image gives them all."""
+    samples = open_dataset("parquet", path)
+    count = min(limit, len(samples))
+    return [samples[index * len(samples) // count] for index in range(count)]
+
+
+def write_reports(folder: Path, reports: dict[str, Report]) -> None:
+    """Write what the gate, MLflow and a person read, for the models in `reports` by name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    scores = {model: _scores(report) for model, report in reports.items()}
+    (folder / "metrics.json").write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
+    points = _curve(reports)
+    (folder / "noc_curve.json").write_text(json.dumps(points, indent=2) + "\n", encoding="utf-8")
+    _objects(reports).to_csv(folder / "objects.csv", index=False)
+    _plot(points, folder / "noc_curve.png")
+
+
+def _scores(report: Report) -> dict[str, Any]:
+    return {name: value for name, value in report.to_dict().items() if name != "iou_at_click"}
+
+
+def _curve(reports: dict[str, Report]) -> list[dict[str, Any]]:
+    """Mean IoU after each number of clicks."""
+    return [
+        {"clicks": clicks, "model": model, "miou": miou}
+        for model, report in reports.items()
+        for clicks, miou in enumerate(report.iou_at_click(), start=1)
+    ]
+
+
+def _objects(reports: dict[str, Report]) -> pd.DataFrame:
+    """One row an object: the clicks that each model took."""
+    columns: dict[str, Any] = {}
+    for model, report in reports.items():
+        frame = report.to_frame()
+        columns |= {"image_id": frame["image_id"], "category": frame["category"]}
+        columns |= {f"{model}_{name}": frame[name] for name in ("noc85", "noc90")}
+        columns[f"{model}_failed90"] = ~frame["solved90"]
+    return pd.DataFrame(columns)
+
+
+def _plot(points: list[dict[str, Any]], path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    for model, curve in pd.DataFrame(points).groupby("model", sort=False):
+        axes.plot(curve["clicks"], curve["miou"], marker=".", label=str(model))
+    axes.set(xlabel="clicks", ylabel="mean IoU", ylim=(0, 1))
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(path, dpi=120, metadata={"Software": None})
+
+
+if __name__ == "__main__":
+    main()

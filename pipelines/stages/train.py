@@ -1,0 +1,34 @@
+"""Train: fine-tune the checkpoint `train.start` on the prepared images; writes `models/candidate`."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from maskloop.checkpoint import load_checkpoint
+from maskloop.corpus import Corpus
+from maskloop.training import TrainingConfig, train
+from pipelines.stages.params import read_params
+
+TRAINING_SET = Path("data/prepared/train.parquet")
+CANDIDATE = Path("models/candidate")
+
+
+def main(root: Path = Path()) -> None:
+    params = read_params(root, "train")
+    start = load_checkpoint(root / params.pop("start"))
+    shares = _present(root / TRAINING_SET, params.pop("shares"))
+    config = TrainingConfig(name="candidate", shares=shares, save_every=params["steps"], **params)
+    corpus = Corpus.read(root / TRAINING_SET, shares=shares)
+    out = root / CANDIDATE
+    train(start.model, corpus, out, config, {"start": start.sha256}, resume=False)
+    (out / "resume.safetensors").unlink()  # as large as three checkpoints, and of no use to a finished run
+
+
+def _present(path: Path, shares: dict[str, float]) -> dict[str, float]:
+    """The shares of the sources that have images: before anybody labelled, there are none of that source."""
+    sources = set(pd.read_parquet(path, columns=["source"])["source"])
+    return {source: share for source, share in shares.items() if source in sources}
+
+
+if __name__ == "__main__":
+    main()

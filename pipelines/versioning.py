@@ -1,0 +1,156 @@
+"""Versions: a git worktree for every retrain, data under DVC, and the branch that names the newest data.
+
+A person's checkout is never touched or locked: code comes from HEAD, data from the branch
+`maskloop/snapshot`, both into a worktree under `.maskloop/worktrees`, which shares the DVC cache.
+
+  retrain/<id>          one run: first the commit of its snapshot, then the commit of its result
+  maskloop/snapshot     the newest committed snapshot
+  maskloop/trained      the newest snapshot that a challenger was trained and judged on
+"""
+
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.commands import Log, run
+from pipelines.errors import CommandError, SnapshotError
+from pipelines.snapshot import PATH as SNAPSHOT
+from pipelines.snapshot import Snapshot, parse_snapshot, write_snapshot
+
+SNAPSHOT_BRANCH = "maskloop/snapshot"
+TRAINED_BRANCH = "maskloop/trained"
+WORKTREES = Path(".maskloop/worktrees")
+DATA = ("data/annotations", "data/images")
+_IDENTITY = ("-c", "user.name=maskloop", "-c", "user.email=maskloop@localhost", "-c", "commit.gpgsign=false")
+
+
+@dataclass(frozen=True)
+class Worktree:
+    """A checkout of its own for one run. `root` is the repository that it belongs to."""
+
+    root: Path
+    path: Path
+    branch: str
+    log: Log
+
+    def git(self, *arguments: str) -> str:
+        return run(["git", *arguments], self.path, _silent).strip()
+
+    def dvc(self, *arguments: str) -> str:
+        return run([sys.executable, "-m", "dvc", *arguments], self.path, self.log)
+
+    @property
+    def commit_id(self) -> str:
+        return self.git("rev-parse", "HEAD")
+
+    def commit(self, message: str, paths: Sequence[str]) -> str:
+        """Commit `paths`, where they changed, and return the id of the newest commit."""
+        present = [path for path in paths if (self.path / path).exists()]
+        self.git("add", "--", *present)
+        if self.git("status", "--porcelain", "--untracked-files=no"):
+            # a person's hooks are for a person's commits
+            self.git(*_IDENTITY, "commit", "--quiet", "--no-verify", "-m", message)
+        return self.commit_id
+
+    def commit_snapshot(self, snapshot: Snapshot) -> str:
+        """Put the collected files under DVC, commit them, and move the snapshot branch last.
+
+        Raises:
+            CommandError: git or DVC failed, or another run moved the branch meanwhile; it stays where it was.
+        """
+        folders = [folder for folder in DATA if (self.path / folder).is_dir()]
+        if not folders:  # nothing has ever been collected
+            return self.commit_id
+        before = branch_commit(self.root, SNAPSHOT_BRANCH)
+        write_snapshot(self.path, snapshot)
+        self.dvc("add", *folders)
+        described = [f"{folder}.dvc" for folder in folders]
+        commit = self.commit(f"Snapshot {snapshot.name}: {snapshot.masks} masks", [str(SNAPSHOT), *described])
+        self.dvc("push", *described)
+        move_branch(self.root, SNAPSHOT_BRANCH, commit, before)
+        return commit
+
+
+@contextmanager
+def open_worktree(root: Path, name: str, log: Log) -> Iterator[Worktree]:
+    """A worktree on the new branch `retrain/<name>`, with the newest data; removed at the end.
+
+    The branch stays if anything was committed on it.
+
+    Raises:
+        CommandError: `root` is no git repository with a commit, or the branch exists already.
+    """
+    path = root / WORKTREES / name
+    branch = f"retrain/{name}"
+    run(["git", "worktree", "prune"], root, _silent)
+    run(["git", "worktree", "add", "--quiet", "-b", branch, str(path), "HEAD"], root, log)
+    worktree = Worktree(root, path, branch, log)
+    start = worktree.commit_id
+    try:
+        _share(root, path)
+        _take_data(worktree)
+        yield worktree
+    finally:
+        unused = worktree.commit_id == start
+        run(["git", "worktree", "remove", "--force", str(path)], root, log)
+        if unused:
+            run(["git", "branch", "--quiet", "-D", branch], root, log)
+
+
+def branch_commit(root: Path, branch: str) -> str:
+    """The commit that a branch points at; empty when there is no such branch."""
+    listed = run(["git", "for-each-ref", "--format=%(objectname)", f"refs/heads/{branch}"], root, _silent)
+    return listed.strip()
+
+
+def move_branch(root: Path, branch: str, commit: str, before: str) -> None:
+    """Point `branch` at `commit`, if it still points at `before` (empty: if it does not exist)."""
+    run(["git", "update-ref", f"refs/heads/{branch}", commit, before or "0" * 40], root, _silent)
+
+
+def masks_trained(root: Path) -> int:
+    """How many of the collected masks the newest judged challenger was trained on."""
+    commit = branch_commit(root, TRAINED_BRANCH)
+    if not commit:
+        return 0
+    return parse_snapshot(run(["git", "show", f"{commit}:{SNAPSHOT.as_posix()}"], root, _silent)).masks
+
+
+def _take_data(worktree: Worktree) -> None:
+    """Bring the newest snapshot into the worktree: described in git, its bytes in the cache or the remote."""
+    commit = branch_commit(worktree.root, SNAPSHOT_BRANCH)
+    if not commit:
+        return
+    tracked = worktree.git("ls-tree", "--name-only", commit, "data/").splitlines()
+    wanted = [
+        path for path in (SNAPSHOT.as_posix(), *(f"{folder}.dvc" for folder in DATA)) if path in tracked
+    ]
+    worktree.git("restore", f"--source={commit}", "--staged", "--worktree", "--", *wanted)
+    try:
+        worktree.dvc("pull", *[path for path in wanted if path.endswith(".dvc")])
+    except CommandError as error:
+        raise SnapshotError(
+            f"The data of {SNAPSHOT_BRANCH} is not in the DVC cache of {worktree.root} or its remote: {error}"
+        ) from error
+
+
+def _share(root: Path, path: Path) -> None:
+    """Give a worktree the DVC cache and the remotes of its repository, by absolute addresses."""
+    from dvc.config import Config
+
+    shared = Config(dvc_dir=str(root / ".dvc"))
+    own = root / ".dvc" / "config.local"  # where a person keeps a remote's keys
+    if own.exists():
+        shutil.copy(own, path / ".dvc")
+    with Config(dvc_dir=str(path / ".dvc"), validate=False).edit("local") as local:
+        cache = shared["cache"].get("dir") or root / ".dvc" / "cache"
+        local.setdefault("cache", {})["dir"] = str(cache)
+        for name, remote in shared["remote"].items():
+            local.setdefault("remote", {}).setdefault(name, {})["url"] = str(remote["url"])
+
+
+def _silent(line: str) -> None:
+    """Where a command's output is for us alone."""
