@@ -9,7 +9,8 @@ from collections.abc import Callable
 import numpy as np
 from label_studio_sdk.converter import brush
 
-from maskloop.masks import Mask, decode_brush, encode_brush
+from maskloop.arrays import Mask
+from maskloop.masks import decode_brush, encode_brush
 
 SIDE = 2048
 REPEATS = 5

@@ -20,15 +20,15 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from maskloop.arrays import Image, Mask
 from maskloop.errors import DatasetError, ImageError, MaskError
 from maskloop.images import decode_image, read_image, read_levels
-from maskloop.masks import Mask, decode_coco
+from maskloop.masks import decode_coco
 
 COLUMNS = ["image_id", "split", "height", "width", "image", "objects"]
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 CACHED_IMAGES = 4
 
-Image = npt.NDArray[np.uint8]
 Levels = npt.NDArray[np.integer]
 
 

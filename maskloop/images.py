@@ -59,6 +59,20 @@ def read_levels(path: Path | str, max_pixels: int = MAX_PIXELS) -> npt.NDArray[n
     return levels
 
 
+def write_mask(mask: npt.NDArray[np.bool_], path: Path) -> None:
+    """Write a mask (H, W) as an image of 0 and 255; the format follows the file's name.
+
+    Raises:
+        ImageError: the name's format is unknown, or the file cannot be written.
+    """
+    try:
+        Image.fromarray(mask.astype(np.uint8) * 255).save(path)
+    except (OSError, ValueError) as error:
+        raise ImageError(
+            f"Mask {str(path)!r} cannot be written: {error}. Name it like mask.png, in a folder that exists."
+        ) from error
+
+
 def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8]:
     """Decode image bytes to (H, W, 3) uint8 RGB, EXIF orientation applied.
 

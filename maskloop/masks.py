@@ -21,9 +21,9 @@ import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as coco
 
+from maskloop.arrays import Mask
 from maskloop.errors import MaskError
 
-Mask = npt.NDArray[np.bool_]
 Ring = npt.NDArray[np.float64]  # (N, 2): corners as (row, col), the last joined to the first
 Integers = npt.NDArray[np.int64]
 
@@ -75,9 +75,10 @@ def _pack(count: int, tokens: Integers, widths: Integers) -> bytes:
     stream = np.zeros(ends[-1] // 8 + 5, dtype=np.uint8)
     stream[:7] = np.frombuffer(_header(count), dtype=np.uint8)
     # A token is 14 to 27 bits, so it lies within five bytes, and no two tokens start in the same byte.
-    windows = tokens << (40 - widths - starts % 8)
+    windows = tokens << (40 - widths - (starts & 7))
+    places = starts >> 3
     for byte in range(5):
-        stream[starts // 8 + byte] |= (windows >> (32 - 8 * byte)).astype(np.uint8)
+        stream[places + byte] |= (windows >> (32 - 8 * byte)).astype(np.uint8)
     return stream[: ends[-1] // 8 + 1].tobytes()
 
 
@@ -164,7 +165,7 @@ def _read_tokens(data: bytes, starts: Integers, word_size: int, sizes: Integers)
     """Run length and word of every run; literal words count as runs of one."""
     padded = np.frombuffer(data + bytes(8), dtype=np.uint8)
     kinds = _read_bits(padded, starts, 3)
-    which_sizes = sizes[kinds % 4]
+    which_sizes = sizes[kinds & 3]
     lengths = _read_bits(padded, starts + 3, which_sizes) + 1
     is_run = kinds >= 4
     words = np.where(is_run, 1, lengths)
@@ -176,10 +177,10 @@ def _read_tokens(data: bytes, starts: Integers, word_size: int, sizes: Integers)
 def _read_bits(data: npt.NDArray[np.uint8], starts: Integers, widths: Integers | int) -> Integers:
     """Numbers of up to 32 bits, each from its own bit on; `data` ends in eight bytes to spare."""
     windows = (
-        np.lib.stride_tricks.sliding_window_view(data, 8)[starts // 8].view(">i8")[:, 0].astype(np.int64)
+        np.lib.stride_tricks.sliding_window_view(data, 8)[starts >> 3].view(">i8")[:, 0].astype(np.int64)
     )
     mask: Integers | int = (1 << np.asarray(widths)) - 1
-    return windows >> (64 - widths - starts % 8) & mask
+    return windows >> (64 - widths - (starts & 7)) & mask
 
 
 # COCO run lengths

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from maskloop.errors import ImageError
-from maskloop.images import FORMATS, decode_image, read_image, read_levels
+from maskloop.images import FORMATS, decode_image, read_image, read_levels, write_mask
 
 PIXELS = np.array(
     [[[255, 0, 0], [0, 255, 0], [0, 0, 255]], [[0, 0, 0], [90, 90, 90], [255, 255, 255]]], np.uint8
@@ -195,3 +195,14 @@ def test_read_levels__two_levels_and_sixteen_bits(tmp_path):
     assert read_levels(tmp_path / "bits.png").tolist() == [[0, 255]]
     Image.fromarray(np.array([[0, 1, 300]], np.uint16)).save(tmp_path / "deep.png")
     assert read_levels(tmp_path / "deep.png").tolist() == [[0, 1, 300]]
+
+
+def test_write_mask__zeros_and_255(tmp_path):
+    write_mask(np.array([[True, False]]), tmp_path / "mask.png")
+    assert read_levels(tmp_path / "mask.png").tolist() == [[255, 0]]
+
+
+@pytest.mark.parametrize("name", ["mask", "mask.doc", "nowhere/mask.png"])
+def test_write_mask__name_that_cannot_be_written(name, tmp_path):
+    with pytest.raises(ImageError, match=r"mask.*cannot be written.*mask\.png"):
+        write_mask(np.array([[True]]), tmp_path / name)
