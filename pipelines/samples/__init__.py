@@ -12,15 +12,19 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from maskloop.errors import DatasetError
 
-Ring = list[tuple[float, float]]
+Ring = npt.NDArray[np.float64]
+"""(N, 2) points, (row, col) in pixels."""
 
 POLYGONS = Path(__file__).with_name("polygons.json")
 
 
 class SampleObject(NamedTuple):
-    """An object of a sample photo. Rings are (row, col) pixels."""
+    """An object of a sample photo, as `maskloop.masks.polygon_to_mask` takes it."""
 
     label: str
     rings: list[Ring]
@@ -50,14 +54,12 @@ def _photo(entry: dict[str, Any]) -> SamplePhoto:
             f"The installed {entry['package']} holds no {entry['path']}: run `make setup`, "
             "which installs the versions of constraints.txt."
         )
-    objects = [
-        SampleObject(item["label"], [_ring(ring) for ring in item["rings"]]) for item in entry["objects"]
-    ]
+    objects = [_object(item) for item in entry["objects"]]
     return SamplePhoto(entry["name"], path.suffix, path.read_bytes(), objects)
 
 
-def _ring(points: list[list[float]]) -> Ring:
-    return [(row, col) for row, col in points]
+def _object(entry: dict[str, Any]) -> SampleObject:
+    return SampleObject(entry["label"], [np.array(ring, dtype=np.float64) for ring in entry["rings"]])
 
 
 def _package_folder(package: str) -> Path:

@@ -1,0 +1,1 @@
+"""The stack: Label Studio, MLflow, Prefect with a worker, and the backend, on this machine."""

@@ -1,0 +1,226 @@
+"""Services: programs that run beside each other on this machine, each in a process group of its own.
+
+A group is what gets the signals: a service is stopped with all it started, and nothing else is.
+"""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Self
+
+import httpx
+
+from pipelines.stack.errors import PortTakenError, ProgramMissingError, ServiceFailedError
+
+HOST = "127.0.0.1"
+LOG_LINES = 15
+STOP_SECONDS = 15.0
+
+
+@dataclass(frozen=True)
+class Service:
+    """How a program is started, and how one knows that it is up."""
+
+    name: str
+    command: tuple[str, ...]
+    log: Path
+    ready: Callable[[], bool]
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    folder: Path | None = None
+    port: int | None = None
+    port_option: str = ""
+    missing: str = "Run `make setup`."
+    """What to do when the program is not installed."""
+    patience: float = 180.0
+    """Seconds until a service that does not answer counts as failed."""
+
+
+class Services:
+    """The services that were started here, stopped in reverse order when the block ends."""
+
+    def __init__(self, say: Callable[[str], None] = print) -> None:
+        self._say = say
+        self._running: list[tuple[Service, subprocess.Popen[bytes]]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self, *services: Service) -> None:
+        """Start all of them, then wait until each one answers.
+
+        Raises:
+            ProgramMissingError, PortTakenError: before anything is started.
+            ServiceFailedError: a service ended, or did not answer within its patience.
+        """
+        for service in services:
+            _check_program(service)
+            _check_port(service)
+        for service in services:
+            self._say(f"Starting {service.name} …")
+            self._running.append((service, _launch(service)))
+        self._wait([service.name for service in services])
+
+    def check(self) -> None:
+        """Raise ServiceFailedError when a service has ended by itself."""
+        for service, process in self._running:
+            code = process.poll()
+            if code is not None:
+                raise ServiceFailedError(f"{service.name} ended with code {code}. {log_tail(service.log)}")
+
+    def watch(self) -> None:
+        """Return never; raise ServiceFailedError when a service ends by itself."""
+        while True:
+            self.check()
+            time.sleep(1.0)
+
+    def stop(self) -> None:
+        """End every service with all it started: politely first, by force after some seconds."""
+        with _signals_ignored():
+            for service, process in reversed(self._running):
+                self._say(f"Stopping {service.name} …")
+                _signal_group(process, signal.SIGTERM)
+            for _, process in reversed(self._running):
+                _end(process)
+            self._running.clear()
+
+    def _wait(self, names: list[str]) -> None:
+        start = last_word = time.monotonic()
+        waiting = [service for service, _ in self._running if service.name in names]
+        while waiting:
+            self.check()
+            elapsed = time.monotonic() - start
+            for service in [service for service in waiting if service.ready()]:
+                waiting.remove(service)
+                self._say(f"  {service.name} is up after {elapsed:.0f} s.")
+            _check_patience(waiting, elapsed)
+            if waiting and time.monotonic() - last_word > 10:
+                last_word = time.monotonic()
+                self._say(f"  {elapsed:.0f} s: waiting for {', '.join(service.name for service in waiting)}")
+            time.sleep(0.5)
+
+
+def answers(url: str) -> bool:
+    """Whether a GET of `url` is answered with 200."""
+    try:
+        return httpx.get(url, timeout=3.0, trust_env=False).status_code == httpx.codes.OK
+    except httpx.HTTPError:
+        return False
+
+
+def free_ports(count: int) -> list[int]:
+    """Different ports that nobody uses now."""
+    with ExitStack() as stack:
+        probes = [stack.enter_context(closing(socket.socket())) for _ in range(count)]
+        for probe in probes:
+            probe.bind((HOST, 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
+
+
+def port_is_free(port: int) -> bool:
+    with closing(socket.socket()) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def log_tail(log: Path) -> str:
+    """The last lines of a log, as the end of an error message."""
+    text = log.read_text(errors="replace") if log.is_file() else ""
+    lines = text.splitlines()[-LOG_LINES:] or ["(nothing was written)"]
+    return f"The last lines of {log}:\n" + "\n".join(f"    {line}" for line in lines)
+
+
+@contextmanager
+def interrupted_by_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the block as Ctrl-C does, so that its services are stopped."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    previous = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _check_program(service: Service) -> None:
+    program = service.command[0]
+    if shutil.which(program) is None:
+        raise ProgramMissingError(
+            f"{service.name} cannot be started: {program} is missing. {service.missing}"
+        )
+
+
+def _check_port(service: Service) -> None:
+    if service.port is None or port_is_free(service.port):
+        return
+    raise PortTakenError(
+        f"Port {service.port}, where {service.name} should listen, is taken by another program. "
+        f"Stop that program (perhaps another maskloop), or choose another port with {service.port_option}."
+    )
+
+
+def _check_patience(waiting: list[Service], elapsed: float) -> None:
+    for service in waiting:
+        if elapsed > service.patience:
+            where = f" on port {service.port}" if service.port else ""
+            raise ServiceFailedError(
+                f"{service.name} does not answer{where} after {elapsed:.0f} s. {log_tail(service.log)}"
+            )
+
+
+def _launch(service: Service) -> subprocess.Popen[bytes]:
+    service.log.parent.mkdir(parents=True, exist_ok=True)
+    with service.log.open("ab") as log:
+        return subprocess.Popen(
+            service.command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **service.environment},
+            cwd=service.folder,
+            start_new_session=True,
+        )
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(STOP_SECONDS)
+    # members of the group may outlive its leader
+    _signal_group(process, signal.SIGKILL)
+    process.wait()
+
+
+def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
+
+
+@contextmanager
+def _signals_ignored() -> Iterator[None]:
+    """A second Ctrl-C must not leave services behind."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    previous = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
