@@ -1,0 +1,1 @@
+"""maskloop: click-to-mask models that get better as people label."""

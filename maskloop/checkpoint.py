@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -49,12 +48,18 @@ def save_checkpoint(model: CSFPN, directory: Path, name: str, metadata: Mapping[
         fresh = Path(folder) / WEIGHTS
         save_file(weights, fresh)
         sha256 = digest(fresh)
-        described = {"name": name, "sha256": sha256, "model": model.config.to_dict(), "training": dict(metadata)}
+        described = {
+            "name": name,
+            "sha256": sha256,
+            "model": model.config.to_dict(),
+            "training": dict(metadata),
+        }
         text = Path(folder) / CONFIG
         text.write_text(json.dumps(described, indent=2) + "\n")
-        # the description goes last: a reader that meets new weights with an old description sees a wrong digest, and says so
-        os.replace(fresh, directory / WEIGHTS)
-        os.replace(text, directory / CONFIG)
+        # the description goes last: a reader that meets new weights with an old description sees a wrong
+        # digest, and says so
+        fresh.replace(directory / WEIGHTS)
+        text.replace(directory / CONFIG)
     return sha256
 
 
@@ -76,7 +81,7 @@ def load_checkpoint(directory: Path, sha256: str | None = None) -> Checkpoint:
     for wanted in (config["sha256"], sha256):
         if wanted is not None and wanted != found:
             raise CheckpointError(
-                f"{weights_file} has sha256 {found}, expected {wanted}; copy the checkpoint again, both files of it"
+                f"{weights_file} has sha256 {found}, expected {wanted}; copy the checkpoint again"
             )
     model = CSFPN(ModelConfig.from_dict(config["model"]))
     model.load_state_dict(_read_weights(weights_file, model))
@@ -99,7 +104,9 @@ def _read_config(directory: Path) -> dict[str, Any]:
     try:
         config = json.loads(file.read_text())
     except OSError as error:
-        raise CheckpointError(f"cannot read {file}: {error.strerror}; give the folder of a checkpoint") from error
+        raise CheckpointError(
+            f"cannot read {file}: {error.strerror}; give the folder of a checkpoint"
+        ) from error
     except ValueError as error:
         raise CheckpointError(f"{file} is not JSON ({error}); copy the checkpoint again") from error
     missing = [key for key in ("name", "sha256", "model") if key not in config]
@@ -114,9 +121,15 @@ def _read_weights(file: Path, model: CSFPN) -> dict[str, Tensor]:
     except SafetensorError as error:
         raise CheckpointError(f"{file} is damaged ({error}); copy the checkpoint again") from error
     own = model.state_dict()
-    strange = sorted(set(weights) ^ set(own)) or [name for name in own if own[name].shape != weights[name].shape]
+    strange = sorted(set(weights) ^ set(own)) or [
+        name for name in own if own[name].shape != weights[name].shape
+    ]
     if strange:
-        raise CheckpointError(f"{file} does not fit the network of its {CONFIG}: {strange[0]!r} is missing, extra or of another shape")
+        raise CheckpointError(
+            f"{file} does not fit its {CONFIG}: {strange[0]!r} is missing, extra or of another shape"
+        )
     if not all(torch.isfinite(value).all() for value in weights.values() if value.is_floating_point()):
-        raise CheckpointError(f"{file} holds values that are not finite; training diverged, take an earlier checkpoint")
+        raise CheckpointError(
+            f"{file} holds values that are not finite; training diverged, take an earlier checkpoint"
+        )
     return weights

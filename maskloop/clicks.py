@@ -1,4 +1,4 @@
-"""Clicks: what a person gives, how the network sees them, and an annotator simulated from the ground truth."""
+"""Clicks: what a person gives, how the network sees them, and an annotator simulated from the truth."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from maskloop.arrays import Mask
 from maskloop.distance import squared_distance
 from maskloop.errors import ClickError
 
@@ -32,8 +33,8 @@ def check_clicks(clicks: Sequence[Click], height: int, width: int) -> None:
         # written so that NaN is refused too
         if not (-0.5 <= click.row < height - 0.5 and -0.5 <= click.col < width - 0.5):
             raise ClickError(
-                f"click {number} at row {click.row}, column {click.col} is outside the image of {height} rows and "
-                f"{width} columns; rows go from 0 to {height - 1}, columns from 0 to {width - 1}"
+                f"click {number} (row {click.row}, column {click.col}) is outside the image of "
+                f"{height} rows and {width} columns; give rows 0 to {height - 1}, columns 0 to {width - 1}"
             )
 
 
@@ -84,15 +85,16 @@ def inside(rows: Tensor, cols: Tensor, height: int, width: int) -> Tensor:
 
 
 def next_click(
-    prediction: np.ndarray,
-    target: np.ndarray,
-    ignore: np.ndarray | None = None,
+    prediction: Mask,
+    target: Mask,
+    ignore: Mask | None = None,
     clicked: Sequence[Click] = (),
 ) -> Click | None:
     """The next click of the simulated annotator (RITM's protocol, arXiv 2102.06583).
 
-    It is the most interior pixel of the larger error: of the missed and the wrongly covered region the one with the larger
-    inscribed circle, positive for a missed one. Ties go to the first pixel row by row; missed against wrong: negative.
+    It is the most interior pixel of the larger error: of the missed and the wrongly covered region the one
+    with the larger inscribed circle, positive for a missed one. Ties go to the first pixel row by row; missed
+    against wrong: negative.
 
     Args:
         prediction: mask now, (H, W) bool.
@@ -118,7 +120,7 @@ class _Interior:
     col: int = 0
 
 
-def _interior(region: np.ndarray, clicked: Sequence[Click]) -> _Interior:
+def _interior(region: Mask, clicked: Sequence[Click]) -> _Interior:
     """The pixel of a region farthest from its outside, clicked pixels left out."""
     rows, cols = np.flatnonzero(region.any(axis=1)), np.flatnonzero(region.any(axis=0))
     if not rows.size:

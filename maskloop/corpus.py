@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,13 +33,17 @@ class Corpus:
     def __init__(self, table: pd.DataFrame, shares: Mapping[str, float] | None = None) -> None:
         table = table[[any(item["area"] >= MIN_AREA for item in objects) for objects in table["objects"]]]
         if table.empty:
-            raise DatasetError(f"no image has an object of at least {MIN_AREA} pixels; collect larger masks first")
+            raise DatasetError(
+                f"no image has an object of at least {MIN_AREA} pixels; collect larger masks first"
+            )
         self._rows = table.reset_index(drop=True)
         groups = {str(source): list(group) for source, group in self._rows.groupby("source").groups.items()}
         shares = shares or {source: float(len(rows)) for source, rows in groups.items()}
         unknown = sorted(set(shares) - set(groups))
         if unknown:
-            raise DatasetError(f"no images of source {unknown[0]!r}; sources here are {', '.join(sorted(groups))}")
+            raise DatasetError(
+                f"no images of source {unknown[0]!r}; sources here are {', '.join(sorted(groups))}"
+            )
         self._groups = [groups[source] for source in shares]
         self._shares = torch.tensor(list(shares.values()))
 
@@ -49,11 +54,14 @@ class Corpus:
         Args:
             path: a Parquet file, or a folder of them.
             split: the rows that are read.
-            shares: relative weight of each source that is drawn from; all sources by their size when not given.
+            shares: relative weight of each source that is drawn from; all sources by their size when not
+                given.
         """
         files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
         if not files or not files[0].is_file():
-            raise DatasetError(f"no Parquet shard at {path}; give a .parquet file or a folder that holds some")
+            raise DatasetError(
+                f"no Parquet shard at {path}; give a .parquet file or a folder that holds some"
+            )
         tables = [pd.read_parquet(file, columns=COLUMNS, filters=[("split", "==", split)]) for file in files]
         table = pd.concat(tables)
         if shares:
@@ -72,10 +80,12 @@ class Corpus:
         return _scene(row["image"], row["objects"], int(row["height"]), int(row["width"]))
 
 
-def _scene(data: bytes, objects: Sequence[Mapping[str, object]], height: int, width: int) -> Scene:
+def _scene(data: bytes, objects: Sequence[Mapping[str, Any]], height: int, width: int) -> Scene:
     image = decode_image(data)
     if image.shape[:2] != (height, width):
-        raise DatasetError(f"an image of {image.shape[:2]} is recorded as {(height, width)}; write the shard again")
-    large = [item for item in objects if int(str(item["area"])) >= MIN_AREA]
+        raise DatasetError(
+            f"an image of {image.shape[:2]} is recorded as {(height, width)}; write the shard again"
+        )
+    large = [item for item in objects if item["area"] >= MIN_AREA]
     masks = [decode_coco({"size": [height, width], "counts": item["rle"]}) for item in large]
     return Scene(torch.from_numpy(image).permute(2, 0, 1), torch.from_numpy(np.stack(masks)))

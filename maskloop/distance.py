@@ -1,7 +1,7 @@
 """Exact Euclidean distance transform in torch, for batches and on any device.
 
-OpenCV has a faster one for a single CPU image; this one lets the click simulation run where the training runs, and gives the
-same integers everywhere, so that ties between pixels break alike on every machine.
+OpenCV has a faster one for a single CPU image; this one lets the click simulation run where the training
+runs, and gives the same integers everywhere, so that ties between pixels break alike on every machine.
 """
 
 import torch
@@ -24,7 +24,8 @@ def squared_distance(mask: Tensor) -> Tensor:
     to_border = torch.minimum(row, row.flip(0)).square()[:, None]
     along_rows = _distance_along_rows(mask).square()
     best = torch.minimum(along_rows, to_border)
-    # a pixel `offset` rows away can only lower a distance above offset², so the loop ends at the largest radius
+    # a pixel `offset` rows away can only lower a distance above offset², so the loop ends at the largest
+    # radius
     offset = 1
     while offset < height and offset * offset < int(best.max()):
         step = offset * offset

@@ -5,9 +5,10 @@ from torch.nn import functional as F
 
 
 def normalised_focal_loss(logits: Tensor, target: Tensor, alpha: float = 0.5, gamma: float = 2.0) -> Tensor:
-    """Focal loss whose weights are rescaled to sum to the number of pixels, so that gradients do not fade as masks improve.
+    """Focal loss, its weights rescaled to sum to the pixels: gradients do not fade as masks improve.
 
-    Source: Sofiiuk et al. 2019 (AdaptIS), as used by RITM and CSFPN. The factor `alpha` weighs both classes alike.
+    Source: Sofiiuk et al. 2019 (AdaptIS), as used by RITM and CSFPN. The factor `alpha` weighs both classes
+    alike.
 
     Args:
         logits: (B, 1, H, W).
@@ -20,7 +21,9 @@ def normalised_focal_loss(logits: Tensor, target: Tensor, alpha: float = 0.5, ga
     """
     valid = (target >= 0).to(logits.dtype)
     # log of the probability of the true class, without leaving the log domain
-    log_true = -F.binary_cross_entropy_with_logits(logits, target.clamp(min=0).to(logits.dtype), reduction="none")
+    log_true = -F.binary_cross_entropy_with_logits(
+        logits, target.clamp(min=0).to(logits.dtype), reduction="none"
+    )
     focus = (1 - log_true.exp()).pow(gamma) * valid
     pixels = valid.sum(dim=(1, 2, 3))
     scale = (pixels / (focus.sum(dim=(1, 2, 3)) + 1e-12)).detach()

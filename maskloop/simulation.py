@@ -1,7 +1,7 @@
 """Clicks and masks simulated for training, in batches and on any device.
 
-Letters: B batch, N clicks, H x W pixels. Targets are (B, H, W) in {1, 0, -1}. Source of the click statistics: RITM
-(arXiv 2102.06583) and CSFPN (arXiv 2203.05145); the first-click and external-mask modes are ours.
+Letters: B batch, N clicks, H x W pixels. Targets are (B, H, W) in {1, 0, -1}. Source of the click statistics:
+RITM (arXiv 2102.06583) and CSFPN (arXiv 2203.05145); the first-click and external-mask modes are ours.
 """
 
 import math
@@ -43,12 +43,12 @@ def random_clicks(target: Tensor, others: Tensor, generator: Generator) -> Tenso
     kinds = [outside, others & outside, ring]
     positive = _place(positive_area, 1.0, MAX_RANDOM_CLICKS, generator)
     negatives = torch.stack([_place(kind, -1.0, MAX_RANDOM_CLICKS, generator) for kind in kinds])
-    choice = torch.multinomial(torch.tensor(NEGATIVE_KINDS), negatives[0, ..., 0].numel(), True, generator=generator)
+    choice = torch.multinomial(
+        torch.tensor(NEGATIVE_KINDS), negatives[0, ..., 0].numel(), True, generator=generator
+    )
     choice = choice.to(target.device).view(1, *negatives.shape[1:3], 1).expand(1, *negatives.shape[1:])
     negative = negatives.gather(0, choice)[0]
-    return torch.cat(
-        [_keep_first(positive, 1, generator), _keep_first(negative, 0, generator)], dim=1
-    )
+    return torch.cat([_keep_first(positive, 1, generator), _keep_first(negative, 0, generator)], dim=1)
 
 
 def corrective_click(probability: Tensor, target: Tensor, clicks: Tensor, generator: Generator) -> Tensor:
@@ -120,12 +120,14 @@ def _span(flags: Tensor) -> Tensor:
 
 
 def _random_patch(mask: Tensor, generator: Generator) -> Tensor:
-    """A rectangle around a random pixel of the mask, with sides of up to 1.2 times the root of the mask's area."""
+    """A rectangle around a random pixel of the mask, sides up to 1.2 times the root of the mask's area."""
     centre = _place(mask[None], 1.0, 1, generator)[0, 0]
     half = float(mask.sum()) ** 0.5 * (0.1 + 0.5 * torch.rand(2, generator=generator))
     rows = torch.arange(mask.shape[0], device=mask.device)
     cols = torch.arange(mask.shape[1], device=mask.device)
-    return ((rows - centre[0]).abs() <= float(half[0]))[:, None] & ((cols - centre[1]).abs() <= float(half[1]))[None]
+    return ((rows - centre[0]).abs() <= float(half[0]))[:, None] & (
+        (cols - centre[1]).abs() <= float(half[1])
+    )[None]
 
 
 def _interior(squared_depth: Tensor) -> Tensor:
@@ -135,11 +137,12 @@ def _interior(squared_depth: Tensor) -> Tensor:
 
 
 def _place(area: Tensor, sign: float, count: int, generator: Generator) -> Tensor:
-    """Click `count` times uniformly in each area (B, H, W) bool; empty slots where the area is empty. (B, count, 3)."""
+    """Click `count` times in each area (B, H, W) bool: (B, count, 3), empty slots for an empty area."""
     batch, _, width = area.shape
     flat = area.flatten(1)
     total = flat.sum(dim=1, keepdim=True)
-    # the k-th pixel of the area by its running count: exact for any size, and cheaper than a multinomial over all pixels
+    # the k-th pixel of the area by its running count: exact for any size, and cheaper than a multinomial over
+    # all pixels
     draw = torch.rand(batch, count, generator=generator).to(area.device)
     rank = (draw * total).floor().clamp(max=(total - 1).clamp(min=0)) + 1
     index = torch.searchsorted(flat.cumsum(dim=1), rank.long()).clamp(max=flat.shape[1] - 1)

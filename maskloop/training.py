@@ -1,16 +1,17 @@
 """Training with iterative click simulation, resumable at every saved step.
 
-One step: draw views, simulate up to three rounds of clicking with the current network, then learn from the last state.
-Everything random comes from one generator whose state is saved, so a resumed run goes on as if it had not stopped.
+One step: draw views, simulate up to three rounds of clicking with the current network, then learn from the
+last state. Everything random comes from one generator whose state is saved, so a resumed run goes on as if it
+had not stopped.
 """
 
 import csv
 import math
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import cast
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -102,7 +103,9 @@ class Run:
         loss = normalised_focal_loss(logits.mask, target)
         loss = loss + AUXILIARY_WEIGHT * binary_cross_entropy(logits.auxiliary, target)
         if not torch.isfinite(loss):
-            raise TrainingError(f"the loss is {float(loss.detach())} at step {self.step}; lower learning_rate and resume")
+            raise TrainingError(
+                f"the loss is {float(loss.detach())} at step {self.step}; lower learning_rate and resume"
+            )
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), 10.0)
@@ -144,7 +147,7 @@ class Run:
         resume = _resume_file(out)
         fresh = resume.with_suffix(".part")
         save_file({key: value.detach().clone().contiguous() for key, value in state.items()}, fresh)
-        os.replace(fresh, resume)
+        fresh.replace(resume)
 
     def resume(self, out: Path) -> bool:
         """Take up a run where `save` left it; False when there is nothing to take up."""
@@ -227,7 +230,7 @@ def draw_batch(corpus: Corpus, config: TrainingConfig, generator: Generator, dev
 
 
 def start_interaction(batch: View, generator: Generator) -> Interaction:
-    """The state before the simulated rounds: per item one interior click, random clicks, or an external mask with its correction."""
+    """Per item one interior click, several random clicks, or an external mask with its first correction."""
     count = batch.target.shape[0]
     draws = torch.rand(2, count, generator=generator).to(batch.image.device)
     external = draws[0] < EXTERNAL_SHARE
@@ -257,8 +260,7 @@ def _schedule(step: int, config: TrainingConfig) -> float:
 
 
 def _plain(average: AveragedModel) -> CSFPN:
-    model: CSFPN = average.module
-    return model
+    return cast(CSFPN, average.module)
 
 
 def _resume_file(out: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Training views: square crops of a scene around one object, at the scales that the predictor's two passes see."""
+"""Training views: square crops of a scene around one object, at the scales of the predictor's two passes."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ ZOOM_SHARE = 0.6
 MERGE_SHARE = 0.15
 """Share of targets that are the union of two objects."""
 PASTE_SHARE = 0.2
-"""Share of views that get another view's object pasted in, so that only the clicks tell which object is meant."""
+"""Share of views with another view's object pasted in: only the clicks tell which object is meant."""
 MIN_PIXELS = 40
 """A target with fewer pixels in the view is drawn again."""
 
@@ -118,7 +118,9 @@ def _jitter(batch: View, generator: Generator) -> View:
     contrast = 0.8 + 0.5 * draws[:, 0:1]
     brightness = (draws[:, 1:2] - 0.5) * 0.3
     colour = (draws[:, 2:5] - 0.5) * 0.1
-    return View(((batch.image - 0.5) * contrast + 0.5 + brightness + colour).clamp(0, 1), batch.target, batch.others)
+    return View(
+        ((batch.image - 0.5) * contrast + 0.5 + brightness + colour).clamp(0, 1), batch.target, batch.others
+    )
 
 
 def _chance(share: float, generator: Generator) -> bool:

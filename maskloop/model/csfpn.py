@@ -36,7 +36,9 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         if self.encoder not in ENCODERS:
-            raise CheckpointError(f"unknown encoder {self.encoder!r}; known are {', '.join(sorted(ENCODERS))}")
+            raise CheckpointError(
+                f"unknown encoder {self.encoder!r}; known are {', '.join(sorted(ENCODERS))}"
+            )
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "ModelConfig":
@@ -111,7 +113,7 @@ class ClickEmbedding(nn.Module):
 
 
 class Pyramid(nn.Module):
-    """Feature pyramid: maps at strides 4 to 32 to one map at stride 4, with an image-wide context at the top."""
+    """Feature pyramid: maps at strides 4 to 32 to one at stride 4, with an image-wide context at the top."""
 
     def __init__(self, inputs: tuple[int, ...], channels: int) -> None:
         super().__init__()

