@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from maskloop.predictor import Prediction
 
 from maskloop.masks import encode_brush
+from maskloop.predictor import Prediction
 from ml_backend.controls import Controls
 
 Answer = dict[str, Any]

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from maskloop.predictor import Predictor
 
 from maskloop.clicks import Click
 from maskloop.errors import CheckpointError, MaskloopError
+from maskloop.predictor import Predictor
 from ml_backend.errors import RegistryError
 from ml_backend.registry import ModelVersion, Registry
 
@@ -94,9 +94,9 @@ class Champion:
             predictor = self._fetch(self._registry, version)
         except (RegistryError, OSError):  # these may pass: the next poll tries again
             raise
-        except Exception:
+        except Exception as error:
             self._rejected = version
-            raise
+            raise CheckpointError(f"Version {version.number} is not served: {error}") from error
         self._served = Served(predictor, f"maskloop-v{version.number}")
         self._followed, self._rejected = version, None
         logger.info("Serving %s, sha256 %s", self._served.version, version.sha256)

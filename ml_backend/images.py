@@ -67,8 +67,7 @@ class ImageCache:
         return image
 
     def put(self, address: str, image: Image) -> None:
-        """Keep an image that nobody may write to, unless it is larger than the whole cache."""
-        image.setflags(write=False)
+        """Keep an image, unless it is larger than the whole cache."""
         if address in self._images or image.nbytes > self._capacity:
             return
         self._images[address] = image
