@@ -48,7 +48,8 @@ class LabelStudioProject:
 
         self.url = url.rstrip("/")
         self.project = project
-        self._client: Any = LabelStudio(base_url=self.url, api_key=token, timeout=60)  # type: ignore[no-untyped-call]
+        client: Any = LabelStudio  # its constructor is not typed
+        self._client = client(base_url=self.url, api_key=token, timeout=60)
 
     @cached_property
     def image_key(self) -> str:

@@ -91,4 +91,4 @@ def _read(path: Path, shard: Shard, columns: Sequence[str] | None) -> pa.Table:
         raise SnapshotError(f"{path} is missing: get it with 'dvc pull data/annotations'.")
     if sha256_of(path) != shard.sha256:
         raise SnapshotError(f"{path} was changed: shards are never edited. Restore it with 'dvc checkout'.")
-    return pq.read_table(path, columns=columns)
+    return pq.read_table(path, columns=list(columns) if columns else None)

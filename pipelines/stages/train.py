@@ -27,7 +27,7 @@ def main(root: Path = Path()) -> None:
 def _present(path: Path, shares: dict[str, float]) -> dict[str, float]:
     """The shares of the sources that have images: before anybody labelled, there are none of that source."""
     sources = set(pd.read_parquet(path, columns=["source"])["source"])
-    return {source: share for source, share in shares.items() if source in sources}
+    return {source: float(share) for source, share in shares.items() if source in sources}
 
 
 if __name__ == "__main__":

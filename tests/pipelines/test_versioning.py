@@ -1,0 +1,106 @@
+"""With real git and real DVC."""
+
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from pipelines.collect import collect
+from pipelines.errors import CommandError, SnapshotError
+from pipelines.snapshot import Snapshot, read_snapshot, write_snapshot
+from pipelines.versioning import (
+    SNAPSHOT_BRANCH,
+    TRAINED_BRANCH,
+    branch_commit,
+    masks_trained,
+    move_branch,
+    open_worktree,
+)
+from tests.pipelines.conftest import git
+from tests.pipelines.fake_project import FakeProject
+
+
+def collect_once(repository, name, project):
+    """One run that collects and commits; returns its snapshot."""
+    with open_worktree(repository, name, print) as worktree:
+        collected = collect(project, worktree.path, read_snapshot(worktree.path))
+        worktree.commit_snapshot(collected.snapshot)
+    return collected.snapshot
+
+
+def test_open_worktree__leaves_nothing_when_nothing_was_committed(repository):
+    with open_worktree(repository, "idle", print) as worktree:
+        assert read_snapshot(worktree.path) == Snapshot()
+        assert git(worktree.path, "branch", "--show-current") == "retrain/idle"
+    assert not worktree.path.exists()
+    assert git(repository, "branch", "--list") == "* main"
+    assert git(repository, "status", "--porcelain") == ""
+
+
+def test_open_worktree__removed_after_an_error(repository):
+    with pytest.raises(RuntimeError), open_worktree(repository, "broken", print) as worktree:
+        raise RuntimeError
+    assert not worktree.path.exists()
+
+
+def test_open_worktree__name_is_taken(repository):
+    git(repository, "branch", "retrain/taken")
+    with pytest.raises(CommandError, match="retrain/taken"), open_worktree(repository, "taken", print):
+        pass
+    assert git(repository, "branch", "--list", "retrain/*") == "retrain/taken"
+
+
+def test_commit_snapshot__next_run_and_a_clone_find_the_data(repository, tmp_path):
+    project = FakeProject()
+    first = collect_once(repository, "one", project)
+    assert branch_commit(repository, SNAPSHOT_BRANCH) == branch_commit(repository, "retrain/one")
+    assert git(repository, "log", "-1", "--format=%an <%ae> %s", "retrain/one") == (
+        "maskloop <maskloop@localhost> Snapshot 0001: 4 masks"
+    )
+    assert git(repository, "status", "--porcelain") == "", "a person's checkout is left alone"
+
+    with open_worktree(repository, "two", print) as worktree:
+        assert read_snapshot(worktree.path) == first
+        assert len(list((worktree.path / "data/images").iterdir())) == 2
+        assert collect(project, worktree.path, first).masks == 0
+
+    clone = tmp_path / "clone"
+    git(tmp_path, "clone", "--quiet", "--branch", "retrain/one", str(repository), str(clone))
+    dvc(clone, "remote", "modify", "--local", "storage", "url", str(repository / ".maskloop/storage"))
+    dvc(clone, "pull")
+    assert len(list((clone / "data/annotations").iterdir())) == 1
+    assert len(list((clone / "data/images").iterdir())) == 2
+
+
+def test_open_worktree__cache_is_lost_then_the_remote_too(repository):
+    first = collect_once(repository, "one", FakeProject())
+    shutil.rmtree(repository / ".dvc/cache")
+    with open_worktree(repository, "two", print) as worktree:
+        assert read_snapshot(worktree.path) == first
+        assert (worktree.path / "data/annotations" / first.shards[0].name).is_file()
+    shutil.rmtree(repository / ".dvc/cache")
+    shutil.rmtree(repository / ".maskloop/storage")
+    with pytest.raises(SnapshotError, match="its remote"), open_worktree(repository, "three", print):
+        pass
+
+
+def test_move_branch__another_run_was_faster(repository):
+    base = git(repository, "rev-parse", "HEAD")
+    move_branch(repository, SNAPSHOT_BRANCH, base, "")
+    with pytest.raises(CommandError):
+        move_branch(repository, SNAPSHOT_BRANCH, base, "")
+    assert branch_commit(repository, SNAPSHOT_BRANCH) == base
+
+
+def test_masks_trained__counts_the_masks_of_the_trained_branch(repository):
+    assert masks_trained(repository) == 0
+    write_snapshot(repository, Snapshot(version=1, masks=4))
+    git(repository, "commit", "--quiet", "--all", "-m", "Snapshot")
+    assert masks_trained(repository) == 0
+    move_branch(repository, TRAINED_BRANCH, branch_commit(repository, "main"), "")
+    assert masks_trained(repository) == 4
+
+
+def dvc(folder, *arguments):
+    subprocess.run([sys.executable, "-m", "dvc", *arguments], cwd=folder, check=True)
