@@ -29,7 +29,6 @@ def label_studio(config: StackConfig) -> Service:
         port=config.ports.label_studio,
         port_option="--label-studio-port",
         missing=f"Run `make setup`, or set {LABEL_STUDIO_VARIABLE} to the program.",
-        patience=300.0,
     )
 
 
@@ -143,7 +142,7 @@ def worker(config: StackConfig, project: int) -> Service:
         ),
         environment=prefect_environment(config) | flow_environment(config, project),
         log=config.log("worker"),
-        ready=lambda: _worker_is_online(config),
+        ready=lambda: worker_is_online(config),
         folder=config.root,
     )
 
@@ -160,7 +159,7 @@ def flow_environment(config: StackConfig, project: int) -> dict[str, str]:
     }
 
 
-def _worker_is_online(config: StackConfig) -> bool:
+def worker_is_online(config: StackConfig) -> bool:
     url = f"{config.prefect_api}/work_pools/{WORK_POOL}/workers/filter"
     try:
         answer = httpx.post(url, json={}, timeout=3.0, trust_env=False)

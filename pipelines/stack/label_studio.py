@@ -67,8 +67,10 @@ class LabelStudio:
         }
         return dict(self._ask("POST", "/api/ml", json=fields))
 
-    def move_backend(self, backend: int, url: str) -> None:
-        self._ask("PATCH", f"/api/ml/{backend}", json={"url": url, "is_interactive": True})
+    def move_backend(self, backend: int, project: int, url: str) -> None:
+        """Tell a connection its new address; without the project Label Studio answers 500."""
+        fields = {"project": project, "url": url, "is_interactive": True}
+        self._ask("PATCH", f"/api/ml/{backend}", json=fields)
 
     def webhooks(self, project: int) -> list[dict[str, Any]]:
         return list(self._ask("GET", "/api/webhooks/", params={"project": project}))

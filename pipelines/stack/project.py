@@ -65,7 +65,7 @@ def ensure_backend(client: LabelStudio, project: int, url: str) -> int:
     """Connect the backend, or tell an earlier connection its present address. Returns its number."""
     for backend in client.backends(project):
         if backend["title"] == BACKEND_TITLE:
-            client.move_backend(backend["id"], url)
+            client.move_backend(backend["id"], project, url)
             return int(backend["id"])
     return int(client.connect_backend(project, url, BACKEND_TITLE)["id"])
 

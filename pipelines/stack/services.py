@@ -39,7 +39,7 @@ class Service:
     port_option: str = ""
     missing: str = "Run `make setup`."
     """What to do when the program is not installed."""
-    patience: float = 180.0
+    patience: float = 600.0
     """Seconds until a service that does not answer counts as failed."""
 
 

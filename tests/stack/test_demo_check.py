@@ -1,0 +1,67 @@
+"""The demo without hands, as `make demo-check` runs it: the whole loop once, in a temporary clone."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from pipelines.stack.config import REPOSITORY
+
+pytestmark = pytest.mark.stack
+
+MASKLOOP = Path(sys.executable).with_name("maskloop")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("demo")
+
+
+@pytest.fixture(scope="module")
+def printed(data: Path) -> str:
+    """What the demo printed, once it is over."""
+    command = [MASKLOOP, "demo", "--headless", "--data", str(data)]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=1800)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_demo__table(printed: str) -> None:
+    rows = dict(re.findall(r"^(\S.*?) {2,}(\S.*)$", printed, re.MULTILINE))
+
+    assert rows["champion before"] == "version 1"
+    assert rows["champion after"] == "version 2"
+    assert rows["served by the backend"] == "maskloop-v2"
+    assert int(rows["clicks used"]) >= int(rows["objects labelled"]) >= 12
+
+
+def test_demo__started_by_the_deployment(printed: str) -> None:
+    assert "prefect deployment run retrain/retrain" in printed
+
+
+def test_demo__run_in_mlflow(printed: str, data: Path) -> None:
+    client = MlflowClient(f"sqlite:///{data}/mlflow/mlflow.db")
+    champion = client.get_model_version_by_alias("maskloop", "champion")
+    metrics = client.get_run(champion.run_id).data.metrics
+
+    assert champion.version == "2"
+    assert 1 <= metrics["noc85"] <= metrics["noc90"] < metrics["champion_noc90"] <= 20
+    curve = client.get_metric_history(champion.run_id, "miou")
+    assert [point.step for point in curve] == list(range(1, 21))
+
+
+def test_demo__leaves_no_process(printed: str, data: Path) -> None:
+    running = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+
+    assert str(data) not in running
+
+
+def test_demo__leaves_the_repository_alone(printed: str) -> None:
+    branches = subprocess.run(
+        ["git", "branch", "--list", "retrain/*"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+
+    assert branches.stdout == ""
