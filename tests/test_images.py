@@ -74,6 +74,7 @@ def test_decode_image__deeper_grayscale_is_scaled_by_the_range_that_occurs(dtype
     assert decode_image(encoded(Image.fromarray(deep), "TIFF"))[0, :, 2].tolist() == [0, 128, 255]
 
 
+@pytest.mark.filterwarnings("error")
 def test_decode_image__flat_deep_grayscale():
     assert not decode_image(encoded(Image.fromarray(np.full((2, 2), 7, np.int32)), "TIFF")).any()
 

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from label_studio_sdk.converter import brush
@@ -16,6 +16,10 @@ from maskloop.masks import (
     polygon_to_mask,
     rectangle_to_mask,
 )
+
+# a busy machine makes no test fail
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 shapes = st.tuples(st.integers(1, 40), st.integers(1, 40))
 masks = shapes.flatmap(lambda shape: arrays(bool, shape))
@@ -200,6 +204,8 @@ class TestCoco:
             {"size": [2, 1], "counts": "121"},
             {"size": [-2, -2], "counts": "121"},
             {"size": [2, 2], "counts": ""},
+            {"size": [2, 2], "counts": "5O"},  # runs of 5 and -1
+            {"size": [2, 2], "counts": "T" + "P" * 12 + "1"},  # a number of 70 bits, the low 64 of them 4
             {"size": [2, 2], "counts": "12P"},
             {"size": [2, 2], "counts": "12\x00"},
             {"size": [2, 2], "counts": "12é"},
