@@ -30,8 +30,13 @@ class Task:
     annotations: tuple[dict[str, Any], ...]
 
 
-def format_time(moment: datetime) -> str:
-    """The one spelling that Label Studio's filters accept: UTC, microseconds, `Z`."""
+def format_time(moment: datetime | str) -> str:
+    """The one spelling that Label Studio's filters accept: UTC, microseconds, `Z`.
+
+    The SDK gives the same field as a time or as text, depending on what else a task holds.
+    """
+    if isinstance(moment, str):
+        moment = datetime.fromisoformat(moment)
     return moment.astimezone(UTC).strftime(_TIME)
 
 
@@ -184,8 +189,8 @@ def _changed_since(moment: datetime) -> dict[str, Any]:
 
 def _plain(annotation: Any) -> dict[str, Any]:
     """An annotation as a dict: a list of tasks gives dicts, a single task gives models."""
-    plain: dict[str, Any] = annotation if isinstance(annotation, dict) else annotation.dict()
-    return plain
+    plain: dict[str, Any] = dict(annotation) if isinstance(annotation, dict) else annotation.dict()
+    return plain | {"updated_at": format_time(plain["updated_at"])}
 
 
 def _embedded(reference: str) -> bytes:

@@ -3,11 +3,9 @@
 import json
 
 import pytest
-import torch
 
-from maskloop.checkpoint import load_checkpoint, save_checkpoint
+from maskloop.checkpoint import load_checkpoint
 from maskloop.errors import CheckpointError
-from maskloop.model import CSFPN, ModelConfig
 from pipelines.errors import PromotionError, RegistryError
 from pipelines.registry import Registry
 from pipelines.tracking import log_checkpoint, log_result, start_run
@@ -26,14 +24,6 @@ def registry(database, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # MLflow keeps artifacts below the current folder
     (tmp_path / "mlflow.db").write_bytes(database.read_bytes())
     return Registry(f"sqlite:///{tmp_path}/mlflow.db")
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("checkpoint")
-    torch.manual_seed(0)
-    save_checkpoint(CSFPN(ModelConfig()), folder, "default", {})
-    return folder
 
 
 def add(registry, checkpoint, **tags):

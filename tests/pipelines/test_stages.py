@@ -1,0 +1,161 @@
+"""The stages as plain functions, with an untrained checkpoint and next to no work."""
+
+import json
+import random
+import shutil
+
+import pandas as pd
+import pytest
+import yaml
+
+from maskloop.checkpoint import load_checkpoint
+from maskloop.datasets import open_dataset
+from maskloop.evaluation import ObjectResult, Report
+from pipelines.collect import collect
+from pipelines.errors import SettingsError, SnapshotError
+from pipelines.snapshot import Snapshot, write_snapshot
+from pipelines.stages import evaluate, prepare, train
+from pipelines.stages.params import read_params
+from tests.pipelines.conftest import REPOSITORY
+from tests.pipelines.fake_project import FakeProject, png
+
+SMALL = {
+    "prepare": {"rendered": 4},
+    "train": {"steps": 1, "batch": 1, "size": 64},
+    "evaluate": {"max_clicks": 1, "objects": 2},
+}
+
+
+@pytest.fixture
+def root(tmp_path):
+    params = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
+    small = {stage: values | SMALL[stage] for stage, values in params.items()}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(small))
+    (tmp_path / "data").mkdir()
+    write_snapshot(tmp_path, Snapshot())
+    return tmp_path
+
+
+def read(root):
+    return pd.concat([pd.read_parquet(root / f"data/prepared/{split}.parquet") for split in prepare.SPLITS])
+
+
+def test_split_of__share_and_stability():
+    digests = [f"{random.Random(seed).getrandbits(256):064x}" for seed in range(2000)]
+    share = sum(prepare.split_of(digest, 20) == "test" for digest in digests) / 2000
+    assert share == pytest.approx(0.2, abs=0.03)
+    assert prepare.split_of("00000013" + "0" * 56, 20) == "test"
+    assert prepare.split_of("00000014" + "0" * 56, 20) == "train"
+
+
+def test_prepare__an_image_stays_in_its_split_whatever_is_added(root, monkeypatch):
+    seed = list(prepare.seed_images(4))
+    monkeypatch.setattr(prepare, "seed_images", lambda _: seed[-4:])
+    prepare.main(root)
+    before = read(root).set_index("image_id")["split"]
+    monkeypatch.setattr(prepare, "seed_images", lambda _: seed)
+    write_snapshot(root, collect(FakeProject(), root, Snapshot()).snapshot)
+    prepare.main(root)
+    after = read(root).set_index("image_id")["split"]
+    assert len(after) > len(before)
+    assert (after[before.index] == before).all()
+    assert after.index.is_unique
+
+
+def test_prepare__labelled_images_are_read_back_as_drawn(root):
+    snapshot = collect(FakeProject(), root, Snapshot()).snapshot
+    write_snapshot(root, snapshot)
+    prepare.main(root)
+    rows = read(root)
+    labelled = rows[rows["source"] == "labelled"]
+    assert [sorted(item["category"] for item in objects) for objects in labelled["objects"]] in (
+        [["Cell", "Cell", "Debris"], ["Cell"]],
+        [["Cell"], ["Cell", "Cell", "Debris"]],
+    )
+    samples = open_dataset("parquet", root / "data/prepared")
+    areas = {(sample.image_id, int(sample.mask.sum())) for sample in samples}
+    for row in labelled.itertuples():
+        assert {(row.image_id, item["area"]) for item in row.objects} <= {
+            (name.split("#")[0], area) for name, area in areas
+        }
+
+
+@pytest.mark.parametrize(("split", "kept"), [("train", "labelled"), ("test", "rendered")])
+def test_prepare__labelled_seed_image(root, monkeypatch, split, kept):
+    """Corrections replace the seed's masks in training; in the test set the seed's masks stay."""
+    seed = next(iter(prepare.seed_images(1)))
+    data = next(data for data in map(png, range(100)) if prepare.split_of(_digest(data), 20) == split)
+    image = type(seed)("twin", "rendered", data, (("worm", _corner(48, 64)),))
+    monkeypatch.setattr(prepare, "seed_images", lambda _: [image])
+    project = FakeProject()
+    project.tasks = project.tasks[1:]
+    project.images = dict.fromkeys(project.images, data)
+    write_snapshot(root, collect(project, root, Snapshot()).snapshot)
+    prepare.main(root)
+    (row,) = read(root).itertuples()
+    assert (row.split, row.source, len(row.objects)) == (split, kept, 1)
+
+
+def test_prepare__stored_image_is_lost(root):
+    write_snapshot(root, collect(FakeProject(), root, Snapshot()).snapshot)
+    shutil.rmtree(root / "data/images")
+    with pytest.raises(SnapshotError, match="dvc checkout"):
+        prepare.main(root)
+
+
+def test_train_and_evaluate(root, checkpoint):
+    shutil.copytree(checkpoint, root / "checkpoints/default")
+    prepare.main(root)
+    train.main(root)
+    candidate = load_checkpoint(root / "models/candidate")
+    assert candidate.sha256 != load_checkpoint(checkpoint).sha256
+    assert candidate.metadata["start"] == load_checkpoint(checkpoint).sha256
+    assert sorted(path.name for path in (root / "models/candidate").iterdir()) == [
+        "config.json",
+        "log.csv",
+        "model.safetensors",
+    ]
+    evaluate.main(root)
+    scores = json.loads((root / "reports/metrics.json").read_text())
+    assert {model: values["objects"] for model, values in scores.items()} == {"champion": 2, "challenger": 2}
+    assert len(pd.read_csv(root / "reports/objects.csv")) == 2
+
+
+def test_write_reports__figures(tmp_path):
+    def report(*ious):
+        return Report(tuple(ObjectResult(f"image-{i}", "Cell", iou, 1.0) for i, iou in enumerate(ious)), 2)
+
+    challenger = report((0.5, 0.95), (0.9, 0.92))
+    champion = report((0.5, 0.86), (0.8, 0.92))
+    evaluate.write_reports(tmp_path, {"champion": champion, "challenger": challenger})
+    scores = json.loads((tmp_path / "metrics.json").read_text())
+    assert (scores["challenger"]["noc90"], scores["champion"]["noc90"]) == (1.5, 2)
+    assert (scores["challenger"]["nof90"], scores["champion"]["nof90"]) == (0, 1)
+    curve = json.loads((tmp_path / "noc_curve.json").read_text())
+    assert {"clicks": 2, "model": "challenger", "miou": pytest.approx(0.935)} in curve
+    assert len(curve) == 4
+    objects = pd.read_csv(tmp_path / "objects.csv")
+    assert list(objects["champion_failed90"]) == [True, False]
+    assert list(objects["challenger_noc90"]) == [2, 1]
+    assert (tmp_path / "noc_curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("text", ["", "train: 3", "prepare: {}", "{"])
+def test_read_params__no_such_section(tmp_path, text):
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(SettingsError, match="params.yaml"):
+        read_params(tmp_path, "train")
+
+
+def _digest(data):
+    import hashlib
+
+    return hashlib.sha256(data).hexdigest()
+
+
+def _corner(height, width):
+    import numpy as np
+
+    mask = np.zeros((height, width), bool)
+    mask[:20, :20] = True
+    return mask
