@@ -67,7 +67,8 @@ class Corpus:
         if shares:
             table = table[table["source"].isin(list(shares))]
         if table.empty:
-            raise DatasetError(f"no row of split {split!r} in {path}")
+            wanted = f"split {split!r}" + (f" and sources {', '.join(shares)}" if shares else "")
+            raise DatasetError(f"no row of {wanted} in {path}")
         return cls(table, shares)
 
     def __len__(self) -> int:

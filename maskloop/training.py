@@ -52,7 +52,7 @@ class TrainingConfig:
     """Learning rate of the encoder as a multiple of the others'."""
     warmup: int = 50
     weight_decay: float = 1e-4
-    average: float = 0.995
+    average: float = 0.98
     """Decay of the moving average of weights, which is what is saved."""
     freeze_statistics: bool = True
     """Keep the encoder's batch-norm statistics: small batches would only blur them."""
@@ -85,9 +85,8 @@ class Run:
         self.config = config
         self.device = device
         self.model = model.to(device)
-        self.average = AveragedModel(
-            self.model, multi_avg_fn=get_ema_multi_avg_fn(config.average), use_buffers=True
-        )
+        # batch-norm statistics are copied, not averaged: their average lags behind what the weights produce
+        self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(config.average))
         self.optimiser = _optimiser(self.model, config)
         self.generator = Generator().manual_seed(config.seed)
         self.step = 0

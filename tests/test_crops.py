@@ -1,0 +1,67 @@
+import numpy as np
+import pytest
+import torch
+
+from maskloop.clicks import Click
+from maskloop.crops import Crop, full_region, zoom_region
+
+MASK = np.zeros((300, 400), bool)
+
+
+def with_box(top: int, left: int, bottom: int, right: int) -> np.ndarray:
+    mask = MASK.copy()
+    mask[top:bottom, left:right] = True
+    return mask
+
+
+def test_full_region__longer_side_and_multiples_of_32() -> None:
+    assert full_region(480, 854, 320) == Crop(0, 0, 480, 854, 192, 320)
+
+
+def test_zoom_region__empty_mask_is_the_full_image() -> None:
+    assert zoom_region(MASK, [Click(3, 3)], 320) == full_region(300, 400, 320)
+
+
+def test_zoom_region__large_object_gets_1_4_times() -> None:
+    crop = zoom_region(with_box(100, 100, 200, 250), [], 320)
+    assert (crop.top, crop.bottom, crop.left, crop.right) == (80, 220, 70, 280)
+
+
+def test_zoom_region__small_object_gets_more() -> None:
+    crop = zoom_region(with_box(100, 100, 130, 130), [], 320)
+    # factor 2.5 - 4 * sqrt(29 * 29 / 120000)
+    assert (crop.bottom - crop.top, crop.right - crop.left) == (64, 64)
+
+
+def test_zoom_region__positive_clicks_belong_negative_do_not() -> None:
+    mask = with_box(100, 100, 130, 130)
+    alone = zoom_region(mask, [Click(5, 5, positive=False)], 320)
+    assert alone == zoom_region(mask, [], 320)
+    assert zoom_region(mask, [Click(250, 350)], 320).right > 350
+
+
+def test_zoom_region__stays_inside_the_image() -> None:
+    crop = zoom_region(with_box(0, 0, 40, 400), [], 320)
+    assert crop.top == crop.left == 0
+    assert crop.right == 400
+
+
+@pytest.mark.parametrize("pixel", [(90, 80), (150, 200), (209, 269)])
+def test_crop__clicks_follow_the_pixels(pixel: tuple[int, int]) -> None:
+    """A bright pixel and a click on it are found at the same place of the network's input."""
+    crop = Crop(80, 70, 220, 280, 140 * 2, 210 * 2)
+    image = np.zeros((300, 400, 3), np.uint8)
+    image[pixel] = 255
+    click = crop.clicks([Click(*pixel)])[0]
+    weight = crop.image(image)[0, 0].double()
+    rows, cols = torch.arange(280.0, dtype=torch.double), torch.arange(420.0, dtype=torch.double)
+    centre = ((weight.sum(1) * rows).sum() / weight.sum(), (weight.sum(0) * cols).sum() / weight.sum())
+    assert (click.row, click.col) == pytest.approx(tuple(map(float, centre)), abs=0.3)
+
+
+def test_crop__paste_back_of_a_plane_is_the_plane() -> None:
+    plane = np.random.default_rng(0).random((300, 400), dtype=np.float32)
+    crop = Crop(80, 70, 220, 280, 140, 210)
+    pasted = crop.paste(crop.plane(plane), np.zeros_like(plane))
+    np.testing.assert_allclose(pasted[80:220, 70:280], plane[80:220, 70:280], atol=1e-6)
+    assert pasted.sum() == pytest.approx(plane[80:220, 70:280].sum(), rel=1e-5)

