@@ -15,19 +15,24 @@ WEBHOOK_ACTIONS = ["ANNOTATION_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_DELE
 INTERFACE = f"""
 <View>
   <Image name="image" value="$image" zoom="true"/>
-  <BrushLabels name="brush" toName="image" smart="false">
-    <Label value="{LABEL}" background="#00c853"/>
-  </BrushLabels>
-  <Header value="Click on the object (include), or beside it (exclude)" size="5"/>
-  <KeyPointLabels name="include" toName="image" smart="true" smartOnly="true">
-    <Label value="{LABEL}" background="#00c853"/>
-  </KeyPointLabels>
-  <KeyPointLabels name="exclude" toName="image" smart="true" smartOnly="true">
-    <Label value="{LABEL}" background="#d50000"/>
-  </KeyPointLabels>
-  <RectangleLabels name="box" toName="image" smart="true" smartOnly="true">
-    <Label value="{LABEL}" background="#00c853"/>
-  </RectangleLabels>
+  <View style="display: flex; flex-wrap: wrap; align-items: center; column-gap: 1em">
+    <Header value="Click on it" size="6"/>
+    <KeyPointLabels name="include" toName="image" smart="true" smartOnly="true">
+      <Label value="{LABEL}" background="#00c853"/>
+    </KeyPointLabels>
+    <Header value="Click beside it" size="6"/>
+    <KeyPointLabels name="exclude" toName="image" smart="true" smartOnly="true">
+      <Label value="{LABEL}" background="#d50000"/>
+    </KeyPointLabels>
+    <Header value="Box around it" size="6"/>
+    <RectangleLabels name="box" toName="image" smart="true" smartOnly="true">
+      <Label value="{LABEL}" background="#00c853"/>
+    </RectangleLabels>
+    <Header value="Paint it" size="6"/>
+    <BrushLabels name="brush" toName="image" smart="false">
+      <Label value="{LABEL}" background="#00c853"/>
+    </BrushLabels>
+  </View>
 </View>
 """
 

@@ -30,7 +30,8 @@ PLACE = """([col, row]) => {
     return [box.x + x, box.y + y];
 }"""
 LOADED = "() => window.Htx?.annotationStore?.selected?.names.get('image')?.naturalWidth > 1"
-LABELS_IN_INTERFACE = ["brush", "include", "exclude", "box"]
+CONTROLS = ["include", "exclude", "box", "brush"]
+"""As they stand in the labelling interface."""
 
 
 def launch(playwright: Playwright) -> Browser:
@@ -67,10 +68,10 @@ class Editor:
 
     def choose(self, control: str, label: str) -> None:
         """Take the smart tool for points, and a label of one of the controls."""
-        self._take_tool("key-point-tool", index=LABELS_IN_INTERFACE.index(control) - 1)
+        self._take_tool("key-point-tool", index=CONTROLS.index(control))
         if self.page.evaluate(f"Htx.annotationStore.selected.names.get('{control}').isSelected"):
             return  # a second click would deselect it
-        row = self.page.locator(".lsf-labels").nth(LABELS_IN_INTERFACE.index(control))
+        row = self.page.locator(".lsf-labels").nth(CONTROLS.index(control))
         row.locator(".lsf-label", has_text=label).click()
 
     def click(self, row: int, col: int) -> dict[str, Any]:
