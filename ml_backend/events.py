@@ -65,7 +65,8 @@ class Prefect:
 
     def __init__(self, url: str, transport: httpx.AsyncBaseTransport | None = None) -> None:
         self._url = url
-        self._client = httpx.AsyncClient(timeout=TIMEOUT, transport=transport)
+        # A transport of its own leaves out the proxies of the environment.
+        self._client = httpx.AsyncClient(timeout=TIMEOUT, transport=transport or httpx.AsyncHTTPTransport())
 
     async def emit(self, events: Sequence[Event]) -> None:
         if not self._url or not events:

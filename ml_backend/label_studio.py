@@ -39,7 +39,8 @@ class LabelStudio:
     ) -> None:
         self._url = url
         self._credentials = Credentials(url, token)
-        self._client = httpx.AsyncClient(timeout=TIMEOUT, transport=transport)
+        # A transport of its own leaves out the proxies of the environment: they must not see the token.
+        self._client = httpx.AsyncClient(timeout=TIMEOUT, transport=transport or httpx.AsyncHTTPTransport())
         self._max_bytes = max_bytes
         self._back_off_seconds = back_off_seconds
 

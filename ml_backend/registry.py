@@ -28,7 +28,8 @@ class Registry:
     def __init__(self, url: str, model: str) -> None:
         self._url = url
         self._model = model
-        self._client = httpx.Client(timeout=TIMEOUT)
+        # A transport of its own leaves out the proxies of the environment.
+        self._client = httpx.Client(timeout=TIMEOUT, transport=httpx.HTTPTransport())
 
     def champion(self) -> ModelVersion | None:
         """The version that holds the alias, or None while no version does.

@@ -1,57 +1,22 @@
 """A real MLflow server, whose alias moves under the feet of a champion that follows it."""
 
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
 from ml_backend.champion import Champion
 from ml_backend.registry import Registry
-from tests.ml_backend.conftest import free_port, save_random_checkpoint
+from pipelines.stack.up import Stack
+from tests.ml_backend.conftest import save_random_checkpoint
 
 pytestmark = pytest.mark.stack
 
 
-@pytest.fixture(scope="module")
-def mlflow_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("mlflow")
-    url = f"http://127.0.0.1:{(port := free_port())}"
-    command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--port", str(port)]
-    command += [
-        "--backend-store-uri",
-        f"sqlite:///{folder}/mlflow.db",
-        "--artifacts-destination",
-        str(folder),
-    ]
-    quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    with (folder / "log").open("w") as log:
-        server = subprocess.Popen(
-            command, env=os.environ | quiet, stdout=log, stderr=log, cwd=folder, start_new_session=True
-        )
-    try:
-        wait_for(f"{url}/health", server, folder / "log")
-        yield url
-    finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait(timeout=30)
-
-
-def wait_for(url: str, server: subprocess.Popen, log: Path) -> None:
-    deadline = time.monotonic() + 180
-    while time.monotonic() < deadline and server.poll() is None:
-        try:
-            if httpx.get(url).status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.5)
-    pytest.fail(f"MLflow does not come up:\n{log.read_text()[-2000:]}")
+@pytest.fixture
+def mlflow_url(stack: Stack) -> str:
+    return stack.config.mlflow_url
 
 
 class Registrar:

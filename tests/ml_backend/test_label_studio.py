@@ -77,6 +77,14 @@ def test_download__token_refused(label_studio, token):
     assert len(label_studio.asked) == 1
 
 
+def test_download__token_is_not_shown_to_a_proxy(label_studio, monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "")
+    monkeypatch.setenv("no_proxy", "")
+    label_studio.files[PATH] = b"pixels"
+    assert download(label_studio.url, PATH) == [b"pixels"]
+
+
 def test_download__file_gone(label_studio):
     with pytest.raises(UnavailableImageError, match=f"{PATH} with HTTP 404"):
         download(label_studio.url, PATH)
