@@ -36,7 +36,8 @@ def run(command: Sequence[str], folder: Path, log: Log) -> str:
         try:
             for line in process.stdout or ():
                 lines.append(line)
-                log(line.rstrip())
+                if line.strip():
+                    log(line.rstrip())
         except BaseException:
             _end(process)
             raise

@@ -92,19 +92,16 @@ def register(worktree: Worktree, registry: Registry, reason: str) -> Version:
 
 @task(cache_policy=NO_CACHE)
 def judge(worktree: Worktree, registry: Registry, challenger: Version, champion: Version) -> Decision:
-    """Decide, record the decision everywhere, and move the champion alias as the last write."""
+    """Decide, record the decision, and let the challenger serve if it needs fewer clicks."""
     decision = retraining.compare(worktree)
     registry.tag(challenger, "decision", decision.reason)
-    create_markdown_artifact(
-        retraining.report(decision, challenger, champion, worktree),
-        key="retrain",
-        description=decision.reason,
-    )
-    move_branch(
-        worktree.root, TRAINED_BRANCH, worktree.commit_id, branch_commit(worktree.root, TRAINED_BRANCH)
-    )
+    text = retraining.report(decision, challenger, champion, worktree)
+    create_markdown_artifact(text, key="retrain", description=decision.reason)
     if decision.promote:
         registry.promote(challenger, champion)
+    # only now: what a run that is cut off before has learnt, the next one learns again
+    before = branch_commit(worktree.root, TRAINED_BRANCH)
+    move_branch(worktree.root, TRAINED_BRANCH, worktree.commit_id, before)
     get_run_logger().info("version %d: %s", challenger.number, decision.reason)
     return decision
 

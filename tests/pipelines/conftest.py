@@ -29,7 +29,7 @@ def git(folder, *arguments):
 
 @pytest.fixture(autouse=True)
 def _one_thread(monkeypatch):
-    """Threads that wait for each other are slow on a busy machine, and there is next to nothing to compute."""
+    """Threads that wait for each other are slow on a busy machine, and there is little to compute."""
     torch.set_num_threads(1)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 

@@ -143,7 +143,7 @@ def test_write_reports__figures(tmp_path):
 @pytest.mark.parametrize("text", ["", "train: 3", "prepare: {}", "{"])
 def test_read_params__no_such_section(tmp_path, text):
     (tmp_path / "params.yaml").write_text(text)
-    with pytest.raises(SettingsError, match="params.yaml"):
+    with pytest.raises(SettingsError, match="no usable section"):
         read_params(tmp_path, "train")
 
 
