@@ -45,7 +45,7 @@ class Corpus:
                 f"no images of source {unknown[0]!r}; sources here are {', '.join(sorted(groups))}"
             )
         self._groups = [groups[source] for source in shares]
-        self._shares = torch.tensor(list(shares.values()))
+        self._shares = torch.tensor(list(shares.values()), dtype=torch.float)
 
     @classmethod
     def read(cls, path: Path, split: str = "train", shares: Mapping[str, float] | None = None) -> "Corpus":

@@ -28,13 +28,13 @@ from maskloop.simulation import corrective_click, external_masks, first_clicks, 
 from maskloop.views import View, augment, draw_view, stack_views
 
 AUXILIARY_WEIGHT = 0.4
-FIRST_CLICK_SHARE = 0.6
+FIRST_CLICK_SHARE = 0.8
 """Share of items that start from one interior click; the others start from random clicks."""
 EXTERNAL_SHARE = 0.2
 """Share of items whose previous mask comes from elsewhere and whose first click corrects it."""
-ROUNDS = (0.3, 0.3, 0.2, 0.2)
-"""Probability of 0, 1, 2, 3 rounds of simulated clicking before the step."""
-AGAIN_SHARE = 0.3
+ROUNDS = (0.5, 0.2, 0.15, 0.15)
+"""Probability of 0, 1, 2, 3 rounds of simulated clicking before the step; the first click matters most."""
+AGAIN_SHARE = 0.25
 """Share of steps with one more round that adds no click: what the predictor's second pass sees."""
 
 

@@ -20,6 +20,11 @@ SMALL = ModelConfig(channels=12, hires_channels=8, heads=1)
 
 @pytest.fixture(scope="module")
 def shard(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_discs(tmp_path_factory.mktemp("shards"))
+
+
+def write_discs(folder: Path) -> Path:
+    """A shard of six photos of bright discs on noise."""
     random = np.random.default_rng(0)
     rows = []
     for number in range(6):
@@ -30,7 +35,7 @@ def shard(tmp_path_factory: pytest.TempPathFactory) -> Path:
         objects = [{"rle": encode_coco(mask > 0)["counts"], "category": "disc", "area": int(mask.sum())}]
         row = {"image_id": str(number), "source": "discs", "split": "train", "height": 96, "width": 112}
         rows.append({**row, "image": cv2.imencode(".png", image)[1].tobytes(), "objects": objects})
-    file = tmp_path_factory.mktemp("shards") / "discs.parquet"
+    file = folder / "discs.parquet"
     pd.DataFrame(rows).to_parquet(file)
     return file
 
