@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +23,9 @@ from pipelines.stack.errors import PortTakenError, ProgramMissingError, ServiceF
 HOST = "127.0.0.1"
 LOG_LINES = 15
 STOP_SECONDS = 15.0
+STOPPING = (signal.SIGINT, signal.SIGTERM)
+
+Handler = Callable[[int, FrameType | None], None] | signal.Handlers
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,8 @@ class Services:
 
     def stop(self) -> None:
         """End every service with all it started: politely first, by force after some seconds."""
-        with _signals_ignored():
+        # a second Ctrl-C must not leave services behind
+        with _handled(signal.SIG_IGN, [*STOPPING, signal.SIGHUP]):
             for service, process in reversed(self._running):
                 self._say(f"Stopping {service.name} …")
                 _signal_group(process, signal.SIGTERM)
@@ -148,12 +152,22 @@ def log_tail(log: Path) -> str:
 
 @contextmanager
 def interrupted_by_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the block as Ctrl-C does, so that its services are stopped."""
+    """Let SIGINT, SIGTERM and SIGHUP end the block like Ctrl-C, so that its services are stopped.
+
+    SIGINT is set too, as a shell's background jobs ignore it; SIGHUP stays ignored under nohup.
+    """
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    previous = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    hung_up = signal.getsignal(signal.SIGHUP) != signal.SIG_IGN
+    with _handled(interrupt, [*STOPPING, signal.SIGHUP] if hung_up else STOPPING):
+        yield
+
+
+@contextmanager
+def _handled(handler: Handler, numbers: Sequence[signal.Signals]) -> Iterator[None]:
+    previous = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:
@@ -212,15 +226,3 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, number)
-
-
-@contextmanager
-def _signals_ignored() -> Iterator[None]:
-    """A second Ctrl-C must not leave services behind."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    previous = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

@@ -143,10 +143,20 @@ def test_stop__whole_group_and_nothing_else(tmp_path: Path, monkeypatch: pytest.
         bystander.wait()
 
 
-def test_interrupted_by_signals() -> None:
-    before = signal.getsignal(signal.SIGTERM)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_interrupted_by_signals(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
 
     with pytest.raises(KeyboardInterrupt), interrupted_by_signals():
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), number)
 
-    assert signal.getsignal(signal.SIGTERM) == before
+    assert signal.getsignal(number) == before
+
+
+def test_interrupted_by_signals__hang_up_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with interrupted_by_signals():
+            os.kill(os.getpid(), signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
