@@ -1,30 +1,22 @@
 """Training images with their object masks, kept encoded in memory and decoded when drawn."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Generator, Tensor
+from torch import Generator
 
 from maskloop.errors import DatasetError
 from maskloop.images import decode_image
 from maskloop.masks import decode_coco
+from maskloop.views import Scene
 
 COLUMNS = ["image_id", "source", "split", "height", "width", "image", "objects"]
 MIN_AREA = 200
 """Objects of fewer pixels are not drawn as targets: after cropping their masks are mostly rounding."""
-
-
-@dataclass(frozen=True)
-class Scene:
-    """One decoded image: (3, H, W) uint8, and the masks of its objects, (K, H, W) bool."""
-
-    image: Tensor
-    masks: Tensor
 
 
 class Corpus:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import Protocol, cast
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -20,12 +20,11 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from maskloop.checkpoint import save_checkpoint
-from maskloop.corpus import Corpus
 from maskloop.errors import TrainingError
 from maskloop.losses import binary_cross_entropy, normalised_focal_loss
 from maskloop.model import CSFPN
 from maskloop.simulation import corrective_click, external_masks, first_clicks, random_clicks
-from maskloop.views import View, augment, draw_view, stack_views
+from maskloop.views import Scene, View, augment, draw_view, stack_views
 
 AUXILIARY_WEIGHT = 0.4
 FIRST_CLICK_SHARE = 0.8
@@ -67,6 +66,16 @@ class TrainingConfig:
                 raise TrainingError(f"{name} is {getattr(self, name)}; it must be at least 1")
         if self.size < 64:
             raise TrainingError(f"size is {self.size}; views need at least 64 pixels a side")
+
+
+class Scenes(Protocol):
+    """Where training images come from, such as `maskloop.corpus.Corpus`."""
+
+    def __len__(self) -> int: ...
+
+    def draw(self, generator: Generator) -> Scene:
+        """A random image with its objects."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -169,7 +178,7 @@ class Run:
 
 def train(
     model: CSFPN,
-    corpus: Corpus,
+    scenes: Scenes,
     out: Path,
     config: TrainingConfig,
     metadata: Mapping[str, object] | None = None,
@@ -181,7 +190,7 @@ def train(
 
     Args:
         model: where training starts from.
-        corpus: images with masks.
+        scenes: images with masks.
         out: folder of the checkpoint; `log.csv` and the state for resuming are written into it too.
         config: the run.
         metadata: is added to the checkpoint's description.
@@ -197,13 +206,13 @@ def train(
     run = Run(model, config, device)
     if resume and run.resume(out):
         tqdm.write(f"resumed at step {run.step} of {config.steps}")
-    facts = {**(metadata or {}), "config": asdict(config), "images": len(corpus)}
+    facts = {**(metadata or {}), "config": asdict(config), "images": len(scenes)}
     started, first = time.monotonic(), run.step
     bar = tqdm(total=config.steps, initial=run.step, disable=not progress, unit="step", mininterval=5)
     with (out / "log.csv").open("a", newline="") as log:
         writer = csv.writer(log)
         while run.step < config.steps:
-            loss = run.advance(draw_batch(corpus, config, run.generator, device))
+            loss = run.advance(draw_batch(scenes, config, run.generator, device))
             bar.update()
             bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
             writer.writerow([run.step, f"{loss:.6f}"])
@@ -216,11 +225,11 @@ def train(
     return out
 
 
-def draw_batch(corpus: Corpus, config: TrainingConfig, generator: Generator, device: str) -> View:
+def draw_batch(scenes: Scenes, config: TrainingConfig, generator: Generator, device: str) -> View:
     """A batch of augmented views."""
     views: list[View] = []
     while len(views) < config.batch:
-        view = draw_view(corpus.draw(generator), config.size, generator)
+        view = draw_view(scenes.draw(generator), config.size, generator)
         if view is not None:
             views.append(view)
     batch = stack_views(views)

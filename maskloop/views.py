@@ -6,8 +6,6 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from maskloop.corpus import Scene
-
 ZOOM_SHARE = 0.6
 """Share of views that zoom in on the object, as the second pass does; the others show most of the image."""
 MERGE_SHARE = 0.15
@@ -16,6 +14,14 @@ PASTE_SHARE = 0.2
 """Share of views with another view's object pasted in: only the clicks tell which object is meant."""
 MIN_PIXELS = 40
 """A target with fewer pixels in the view is drawn again."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One image with its objects: image (3, H, W) uint8, masks (K, H, W) bool."""
+
+    image: Tensor
+    masks: Tensor
 
 
 @dataclass(frozen=True)

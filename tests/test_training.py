@@ -1,5 +1,7 @@
 """Training on a handful of rendered discs: it learns, and a resumed run equals one that never stopped."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -102,3 +104,34 @@ def test_corpus__split_and_sources(shard: Path, tmp_path: Path) -> None:
 def test_training_config__impossible_values(field: str) -> None:
     with pytest.raises(TrainingError, match=f"{field} is 0; it must be at least 1"):
         TrainingConfig(**{field: 0})
+
+
+def test_training_core__runs_with_torch_and_numpy_alone() -> None:
+    """On a bare accelerator machine there is no OpenCV, pandas, Pillow or pycocotools."""
+    script = """
+import sys
+for name in ("cv2", "pandas", "PIL", "pycocotools", "pyarrow"):
+    sys.modules[name] = None
+import torch
+from maskloop.model import CSFPN, ModelConfig
+from maskloop.training import Run, TrainingConfig, draw_batch
+from maskloop.views import Scene
+
+class Squares:
+    def __len__(self):
+        return 1
+
+    def draw(self, generator):
+        masks = torch.zeros(1, 80, 90, dtype=torch.bool)
+        masks[:, 20:60, 20:60] = True
+        return Scene((masks * 200).expand(3, -1, -1).to(torch.uint8), masks)
+
+config = TrainingConfig(batch=2, size=64)
+run = Run(CSFPN(ModelConfig(channels=12, hires_channels=8)), config, "cpu")
+print(run.advance(draw_batch(Squares(), config, run.generator, "cpu")))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) > 0
