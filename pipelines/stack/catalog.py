@@ -106,9 +106,9 @@ def prefect_environment(config: StackConfig) -> dict[str, str]:
     }
 
 
-def checkpoint() -> Path:
+def checkpoint(config: StackConfig) -> Path:
     """The first champion, and what is served when no registry answers."""
-    return Path(os.environ.get("MASKLOOP_CHECKPOINT") or REPOSITORY / "checkpoints" / "default")
+    return Path(os.environ.get("MASKLOOP_CHECKPOINT") or config.root / "checkpoints" / "default")
 
 
 def backend(config: StackConfig, forward_events: bool) -> Service:
@@ -121,7 +121,7 @@ def backend(config: StackConfig, forward_events: bool) -> Service:
             "MASKLOOP_LABEL_STUDIO_URL": config.label_studio_url,
             "MASKLOOP_LABEL_STUDIO_TOKEN": config.secrets.token,
             "MASKLOOP_MLFLOW_URL": config.mlflow_url,
-            "MASKLOOP_CHECKPOINT": str(checkpoint()),
+            "MASKLOOP_CHECKPOINT": str(checkpoint(config)),
             "MASKLOOP_WEBHOOK_SECRET": config.secrets.webhook,
             "MASKLOOP_PREFECT_URL": config.prefect_api if forward_events else "",
         },

@@ -49,13 +49,13 @@ def doctor(data: Path | None = None, say: Say = say_now) -> None:
 
 def examine(config: StackConfig) -> list[Finding]:
     """Findings about the machine, then about the services, then about what connects them."""
-    findings = [*_machine(), *_services(config)]
+    findings = [*_machine(config), *_services(config)]
     if all(finding.good for finding in findings):
         findings += _connections(config)
     return findings
 
 
-def _machine() -> Iterator[Finding]:
+def _machine(config: StackConfig) -> Iterator[Finding]:
     version = ".".join(map(str, sys.version_info[:3]))
     yield Finding("Python", sys.version_info >= (3, 11), f"{version}; 3.11 or newer is needed")
     git = shutil.which("git")
@@ -63,13 +63,13 @@ def _machine() -> Iterator[Finding]:
     program = shutil.which(catalog.label_studio_program())
     remedy = f"run `make setup`, or set {catalog.LABEL_STUDIO_VARIABLE} to the program."
     yield Finding("Label Studio's program", program is not None, program or f"missing: {remedy}")
-    yield _guarded("default checkpoint", _checkpoint)
+    yield _guarded("default checkpoint", lambda: _checkpoint(config))
 
 
-def _checkpoint() -> Finding:
+def _checkpoint(config: StackConfig) -> Finding:
     from maskloop.checkpoint import load_checkpoint
 
-    loaded = load_checkpoint(catalog.checkpoint())
+    loaded = load_checkpoint(catalog.checkpoint(config))
     return Finding("default checkpoint", True, f"{loaded.name}, sha256 {loaded.sha256[:8]}")
 
 

@@ -171,8 +171,8 @@ def _handled(handler: Handler, numbers: Sequence[signal.Signals]) -> Iterator[No
     try:
         yield
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        for number, before in previous.items():
+            signal.signal(number, before)
 
 
 def _check_program(service: Service) -> None:

@@ -117,7 +117,7 @@ def _register_champion(config: StackConfig, say: Say) -> None:
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     from pipelines.registry import Registry
 
-    champion = Registry(config.mlflow_url).ensure_champion(catalog.checkpoint())
+    champion = Registry(config.mlflow_url).ensure_champion(catalog.checkpoint(config))
     say(f"The champion is version {champion.number} of the registry.")
 
 
