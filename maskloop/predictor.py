@@ -17,8 +17,6 @@ from maskloop.clicks import Click, check_clicks, stack_clicks
 from maskloop.crops import Crop, full_region, zoom_region
 from maskloop.errors import ClickError, ImageError, MaskError
 
-LONG_SIDE = 320
-"""Longer side of both passes in network pixels."""
 MASK_THRESHOLD = 0.49
 ZOOM_THRESHOLD = 0.5
 
@@ -41,9 +39,10 @@ class Prediction:
 class Predictor:
     """Predicts masks with one checkpoint."""
 
-    def __init__(self, checkpoint: Checkpoint, long_side: int = LONG_SIDE) -> None:
+    def __init__(self, checkpoint: Checkpoint, long_side: int | None = None) -> None:
+        """Use `long_side` pixels for the longer side of both passes, or what the checkpoint was made for."""
         self._model = checkpoint.model
-        self._long_side = long_side
+        self._long_side = long_side or checkpoint.model.config.long_side
         self.sha256 = checkpoint.sha256
         self.version = f"{checkpoint.name}-{checkpoint.sha256[:8]}"
 
