@@ -34,7 +34,7 @@ class ModelConfig:
     sign_embedding: bool = True
     """Tell positive from negative nodes in SGN and HSGN; the paper's nodes carry no sign."""
     long_side: int = 224
-    """Longer side in pixels of the images that the predictor shows it; belongs to the size it was trained at."""
+    """Longer side in pixels of what the predictor shows it; belongs to the size it was trained at."""
 
     def __post_init__(self) -> None:
         if self.encoder not in ENCODERS:
