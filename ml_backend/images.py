@@ -3,13 +3,13 @@
 import asyncio
 import base64
 import binascii
-from collections import OrderedDict
 from urllib.parse import unquote_to_bytes
 
 import numpy as np
 import numpy.typing as npt
 
 from maskloop.images import decode_image
+from ml_backend.cache import ArrayCache
 from ml_backend.errors import RequestError
 from ml_backend.label_studio import LabelStudio
 
@@ -23,7 +23,7 @@ class Images:
 
     def __init__(self, label_studio: LabelStudio, cache_bytes: int = CACHE_BYTES) -> None:
         self._label_studio = label_studio
-        self._cache = ImageCache(cache_bytes)
+        self._cache: ArrayCache[Image] = ArrayCache(cache_bytes)
 
     async def load(self, address: str) -> Image:
         """The image at an address, (H, W, 3) uint8 RGB, EXIF orientation applied.
@@ -50,31 +50,6 @@ class Images:
 
     async def close(self) -> None:
         await self._label_studio.close()
-
-
-class ImageCache:
-    """The images used last, as many as fit into a number of bytes."""
-
-    def __init__(self, capacity: int) -> None:
-        self._capacity = capacity
-        self._images: OrderedDict[str, Image] = OrderedDict()
-        self.size = 0
-
-    def get(self, address: str) -> Image | None:
-        image = self._images.get(address)
-        if image is not None:
-            self._images.move_to_end(address)
-        return image
-
-    def put(self, address: str, image: Image) -> None:
-        """Keep an image, unless it is larger than the whole cache."""
-        if address in self._images or image.nbytes > self._capacity:
-            return
-        self._images[address] = image
-        self.size += image.nbytes
-        while self.size > self._capacity:
-            _, oldest = self._images.popitem(last=False)
-            self.size -= oldest.nbytes
 
 
 def _embedded(address: str) -> bytes:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 from ml_backend.answers import Answer, Provenance, brush_answer
 from ml_backend.champion import Champion
@@ -12,11 +13,23 @@ from ml_backend.errors import RequestError
 from ml_backend.images import Image, Images
 from ml_backend.prompts import Prompts, read_prompts
 from ml_backend.protocol import PredictRequest, Task
+from ml_backend.replay import Replay
 
 logger = logging.getLogger(__name__)
 
 NO_ANSWER: list[Answer] = []
 """What Label Studio accepts as "nothing found": it stores nothing and shows no error."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """The clicks on one object of one image, and when they were asked about."""
+
+    image: Image
+    address: str
+    controls: Controls
+    prompts: Prompts
+    started: float
 
 
 class Service:
@@ -25,6 +38,7 @@ class Service:
     def __init__(self, champion: Champion, images: Images) -> None:
         self.champion = champion
         self._images = images
+        self._replay = Replay()
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prediction")
 
     async def predict(self, request: PredictRequest) -> list[Answer | list[Answer]]:
@@ -59,9 +73,10 @@ class Service:
 
     async def _answer(self, task: Task, controls: Controls, prompts: Prompts) -> Answer | None:
         started = time.perf_counter()
-        image = await self._images.load(controls.image_address(task))
-        loop = asyncio.get_running_loop()
-        answer = await loop.run_in_executor(self._worker, self._segment, image, controls, prompts, started)
+        address = controls.image_address(task)
+        image = await self._images.load(address)
+        session = Session(image, address, controls, prompts, started)
+        answer = await asyncio.get_running_loop().run_in_executor(self._worker, self._segment, session)
         logger.info(
             "Task %s: %d prompts on %d x %d, %s, %.0f ms",
             task.id,
@@ -73,16 +88,21 @@ class Service:
         )
         return answer
 
-    def _segment(self, image: Image, controls: Controls, prompts: Prompts, started: float) -> Answer | None:
+    def _segment(self, session: Session) -> Answer | None:
         served = self.champion.served
+        image, prompts = session.image, session.prompts
         height, width = image.shape[:2]
-        prediction = served.predictor.predict(
-            image, prompts.clicks(height, width), box=prompts.box(height, width)
+        prediction = self._replay.predict(
+            served.predictor,
+            image,
+            session.address,
+            prompts.clicks(height, width),
+            prompts.box(height, width),
         )
         provenance = Provenance(
             model=served.version,
             sha256=served.predictor.sha256,
             prompts=prompts.count,
-            milliseconds=round((time.perf_counter() - started) * 1000),
+            milliseconds=round((time.perf_counter() - session.started) * 1000),
         )
-        return brush_answer(prediction, controls, prompts.label, provenance)
+        return brush_answer(prediction, session.controls, prompts.label, provenance)

@@ -6,7 +6,7 @@ import pytest
 
 from maskloop.errors import ImageError
 from ml_backend.errors import RequestError
-from ml_backend.images import ImageCache, Images
+from ml_backend.images import Images
 from ml_backend.label_studio import LabelStudio
 from tests.ml_backend.conftest import encode
 from tests.ml_backend.fake_label_studio import LEGACY
@@ -71,25 +71,3 @@ def test_load__no_image(label_studio):
     label_studio.files[PATH] = b"<html>"
     with pytest.raises(ImageError):
         load(label_studio.url, PATH)
-
-
-def image_of(size: int) -> np.ndarray:
-    return np.zeros((1, size, 3), np.uint8)
-
-
-def test_cache__drops_the_image_not_used_for_longest():
-    cache = ImageCache(capacity=30)
-    cache.put("a", image_of(5))
-    cache.put("b", image_of(5))
-    assert cache.get("a") is not None
-    cache.put("c", image_of(5))
-    assert cache.get("b") is None
-    assert cache.get("a") is not None
-    assert cache.size == 30
-
-
-def test_cache__put_twice_counts_once():
-    cache = ImageCache(capacity=30)
-    cache.put("a", image_of(5))
-    cache.put("a", image_of(5))
-    assert cache.size == 15
