@@ -1,6 +1,7 @@
 """Services: programs that run beside each other on this machine, each in a process group of its own.
 
-A group is what gets the signals: a service is stopped with all it started, and nothing else is.
+A service is stopped with all it started, and nothing else is: its group, and its descendants that made groups
+of their own, such as a training that a flow runs.
 """
 
 import os
@@ -17,6 +18,7 @@ from types import FrameType, TracebackType
 from typing import Self
 
 import httpx
+import psutil
 
 from pipelines.stack.errors import PortTakenError, ProgramMissingError, ServiceFailedError
 
@@ -93,11 +95,13 @@ class Services:
         """End every service with all it started: politely first, by force after some seconds."""
         # a second Ctrl-C must not leave services behind
         with _handled(signal.SIG_IGN, [*STOPPING, signal.SIGHUP]):
+            families = [_descendants(process.pid) for _, process in self._running]
             for service, process in reversed(self._running):
                 self._say(f"Stopping {service.name} …")
                 _signal_group(process, signal.SIGTERM)
             for _, process in reversed(self._running):
                 _end(process)
+            _end_family([member for family in families for member in family])
             self._running.clear()
 
     def _wait(self, names: list[str]) -> None:
@@ -221,6 +225,25 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     # members of the group may outlive its leader
     _signal_group(process, signal.SIGKILL)
     process.wait()
+
+
+def _end_family(members: list[psutil.Process]) -> None:
+    """End the descendants that are left; psutil knows a process by its start, not by its number alone."""
+    for member in members:
+        with suppress(psutil.NoSuchProcess):
+            member.terminate()
+    _, left = psutil.wait_procs(members, timeout=STOP_SECONDS)
+    for member in left:
+        with suppress(psutil.NoSuchProcess):
+            member.kill()
+    psutil.wait_procs(left, timeout=STOP_SECONDS)
+
+
+def _descendants(process: int) -> list[psutil.Process]:
+    try:
+        return list(psutil.Process(process).children(recursive=True))
+    except psutil.NoSuchProcess:
+        return []
 
 
 def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:

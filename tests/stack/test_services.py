@@ -15,11 +15,12 @@ from pipelines.stack.errors import PortTakenError, ProgramMissingError, ServiceF
 from pipelines.stack.services import HOST, Service, Services, answers, free_ports, interrupted_by_signals
 
 SLEEP = "import time; time.sleep(60)"
-# A server whose child, of the same group, must not outlive it; neither ends when asked politely.
+# A service whose child must not outlive it; neither ends when asked politely.
 STUBBORN = """
 import signal, subprocess, sys, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
-child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])  # ignores SIGTERM as well
+sleep = [sys.executable, "-c", "import time; time.sleep(60)"]  # ignores SIGTERM as well
+child = subprocess.Popen(sleep, start_new_session=%s)
 print(child.pid, flush=True)
 time.sleep(60)
 """
@@ -126,13 +127,17 @@ def test_check__service_ends_later(tmp_path: Path) -> None:
             services.check()
 
 
-def test_stop__whole_group_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("own_group", [False, True])
+def test_stop__all_it_started_and_nothing_else(
+    own_group: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("pipelines.stack.services.STOP_SECONDS", 0.5)
     log = tmp_path / "sample.log"
     bystander = subprocess.Popen([sys.executable, "-c", SLEEP])
     try:
         with Services() as services:
-            services.start(service(tmp_path, "-c", STUBBORN, ready=lambda: log.read_text().endswith("\n")))
+            script = STUBBORN % own_group
+            services.start(service(tmp_path, "-c", script, ready=lambda: log.read_text().endswith("\n")))
             child = int(log.read_text())
             assert is_running(child)
 
