@@ -11,21 +11,19 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
-import httpx
-
 from pipelines.registry import CHALLENGER, CHAMPION, Registry, Version
 from pipelines.samples import load_samples
 from pipelines.stack.config import REPOSITORY, Ports, StackConfig
 from pipelines.stack.errors import StackError
 from pipelines.stack.labeler import Labeler, Labelled
+from pipelines.stack.prefect_api import FINAL_STATES, flow_log, flow_state, prefect_command
 from pipelines.stack.project import uploaded_name
 from pipelines.stack.services import interrupted_by_signals, log_tail
-from pipelines.stack.up import Say, Stack, prefect_command, running_stack, say_now, up
+from pipelines.stack.up import Say, Stack, running_stack, say_now, up
 
 DEPLOYMENT = "retrain/retrain"
 RETRAIN_SECONDS = 1500.0
 SWITCH_SECONDS = 60.0
-FINAL_STATES = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
 
 @dataclass(frozen=True)
@@ -122,8 +120,8 @@ def _await_flow(stack: Stack, run: str, say: Say) -> dict[str, Any]:
     told = 0
     while time.monotonic() < deadline:
         stack.services.check()
-        state = _flow_state(stack.config, run)
-        lines = _flow_log(stack.config, run, told)
+        state = flow_state(stack.config, run)
+        lines = flow_log(stack.config, run, told)
         told += len(lines)
         for line in lines:
             say(f"  | {line}")
@@ -132,17 +130,6 @@ def _await_flow(stack: Stack, run: str, say: Say) -> dict[str, Any]:
         time.sleep(3.0)
     tail = log_tail(stack.config.log("worker"))
     raise StackError(f"The retrain did not end within {RETRAIN_SECONDS:.0f} s. {tail}")
-
-
-def _flow_state(config: StackConfig, run: str) -> dict[str, Any]:
-    answer = httpx.get(f"{config.prefect_api}/flow_runs/{run}", timeout=30.0, trust_env=False)
-    return dict(answer.raise_for_status().json()["state"])
-
-
-def _flow_log(config: StackConfig, run: str, offset: int) -> list[str]:
-    query = {"logs": {"flow_run_id": {"any_": [run]}}, "offset": offset, "sort": "TIMESTAMP_ASC"}
-    answer = httpx.post(f"{config.prefect_api}/logs/filter", json=query, timeout=30.0, trust_env=False)
-    return [str(entry["message"]) for entry in answer.raise_for_status().json()]
 
 
 def _holder(registry: Registry, alias: str) -> Version:

@@ -95,14 +95,11 @@ class Services:
         """End every service with all it started: politely first, by force after some seconds."""
         # a second Ctrl-C must not leave services behind
         with _handled(signal.SIG_IGN, [*STOPPING, signal.SIGHUP]):
-            families = [_descendants(process.pid) for _, process in self._running]
-            for service, process in reversed(self._running):
+            while self._running:
+                # one by one: what started last needs the others to say that it ends
+                service, process = self._running.pop()
                 self._say(f"Stopping {service.name} …")
-                _signal_group(process, signal.SIGTERM)
-            for _, process in reversed(self._running):
                 _end(process)
-            _end_family([member for family in families for member in family])
-            self._running.clear()
 
     def _wait(self, names: list[str]) -> None:
         start = last_word = time.monotonic()
@@ -220,11 +217,14 @@ def _launch(service: Service) -> subprocess.Popen[bytes]:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
+    family = _descendants(process.pid)
+    _signal_group(process, signal.SIGTERM)
     with suppress(subprocess.TimeoutExpired):
         process.wait(STOP_SECONDS)
     # members of the group may outlive its leader
     _signal_group(process, signal.SIGKILL)
     process.wait()
+    _end_family(family)
 
 
 def _end_family(members: list[psutil.Process]) -> None:

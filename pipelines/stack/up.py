@@ -2,7 +2,6 @@
 
 import logging
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from pipelines.stack import catalog, project
 from pipelines.stack.config import EMAIL, StackConfig, exclusive, remember_ports
 from pipelines.stack.errors import StackError
 from pipelines.stack.label_studio import LabelStudio
+from pipelines.stack.prefect_api import bury_lost_runs, prefect_command
 from pipelines.stack.services import Services, interrupted_by_signals
 
 Say = Callable[[str], None]
@@ -85,30 +85,10 @@ def running_stack(config: StackConfig, forward_events: bool = True, say: Say = s
             project.ensure_samples(client, number, load_samples())
             backend = project.ensure_backend(client, number, config.backend_url)
             project.ensure_webhook(client, number, config.backend_url, config.secrets.webhook)
+            bury_lost_runs(config)
             services.start(catalog.worker(config, number))
             _deploy(config, say)
             yield Stack(config, services, client, number, backend)
-
-
-def prefect_command(config: StackConfig, *arguments: str) -> str:
-    """Run `prefect` against this stack's server, in its repository; returns what it printed.
-
-    Raises StackError with its output when it fails.
-    """
-    done = subprocess.run(
-        [sys.executable, "-m", "prefect", *arguments],
-        cwd=config.root,
-        env={**os.environ, **catalog.prefect_environment(config)},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=180,
-    )
-    output = done.stdout + done.stderr
-    if done.returncode:
-        raise StackError(f"`prefect {' '.join(arguments)}` ended with code {done.returncode}:\n{output}")
-    return output
 
 
 def _register_champion(config: StackConfig, say: Say) -> None:
