@@ -33,7 +33,7 @@ class ModelConfig:
     """Heads of SGN."""
     sign_embedding: bool = True
     """Tell positive from negative nodes in SGN and HSGN; the paper's nodes carry no sign."""
-    long_side: int = 224
+    long_side: int = 256
     """Longer side in pixels of what the predictor shows it; belongs to the size it was trained at."""
 
     def __post_init__(self) -> None:
