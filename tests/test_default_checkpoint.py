@@ -1,0 +1,45 @@
+"""The shipped checkpoint puts sensible masks under clicks on ordinary photos.
+
+The bounds are well below what was measured (CHANGELOG.md): they catch a checkpoint that is broken, not one that
+is a little worse.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from maskloop.checkpoint import WEIGHTS
+from maskloop.datasets import Sample
+from maskloop.evaluation import ObjectResult, label
+from maskloop.images import decode_image
+from maskloop.masks import polygon_to_mask
+from maskloop.predictor import Predictor
+from pipelines.samples import load_samples
+
+FOLDER = Path(__file__).parents[1] / "checkpoints/default"
+
+
+@pytest.fixture(scope="module")
+def results() -> list[ObjectResult]:
+    predictor = Predictor.load(FOLDER)
+    found = []
+    for photo in load_samples():
+        image = decode_image(photo.image_bytes)
+        for item in photo.objects:
+            mask = polygon_to_mask(item.rings, *image.shape[:2])
+            found.append(label(predictor, Sample(photo.name, image, mask, None, item.label), max_clicks=5))
+    return found
+
+
+def test_first_click(results: list[ObjectResult]) -> None:
+    assert np.mean([result.ious[0] for result in results]) > 0.5
+    assert next(result.ious[0] for result in results if result.image_id == "flower") > 0.9
+
+
+def test_fifth_click(results: list[ObjectResult]) -> None:
+    assert np.mean([result.ious[4] for result in results]) > 0.8
+
+
+def test_size() -> None:
+    assert (FOLDER / WEIGHTS).stat().st_size < 15e6
