@@ -1,7 +1,7 @@
 """The shipped checkpoint puts sensible masks under clicks on ordinary photos.
 
-The bounds are well below what was measured (CHANGELOG.md): they catch a checkpoint that is broken, not one that
-is a little worse.
+The bounds are well below what was measured (CHANGELOG.md): they catch a checkpoint that is broken, not one
+that is a little worse.
 """
 
 from pathlib import Path
