@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from pipelines.stack.config import Ports, StackConfig
-from pipelines.stack.doctor import Finding, examine
-from pipelines.stack.services import HOST, free_ports
+from pipelines.stack.doctor import Finding, _backend_state, examine
+from pipelines.stack.services import HOST
 from pipelines.stack.up import Stack
 
 
@@ -51,13 +51,20 @@ def test_examine__everything_is_well(stack: Stack) -> None:
 
 
 @pytest.mark.stack
-def test_examine__backend_was_disconnected(stack: Stack) -> None:
-    client, nobody = stack.label_studio, f"http://{HOST}:{free_ports(1)[0]}"
-    client.move_backend(stack.backend, stack.project, nobody)
-    try:
-        found = named(examine(stack.config))
-    finally:
-        client.move_backend(stack.backend, stack.project, stack.config.backend_url)
+def test_examine__backend_is_not_connected(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.stack.doctor.TITLE", "a project that nobody made")
+
+    found = named(examine(stack.config))
 
     assert not found["backend in Label Studio"].good
-    assert "ML_BLOCK_LOCAL_IP=false" in found["backend in Label Studio"].detail
+    assert "run `maskloop up`, which connects it" in found["backend in Label Studio"].detail
+
+
+def test_backend_state__label_studio_cannot_reach_it() -> None:
+    backend = {"state": "ER", "url": "http://127.0.0.1:9090", "error_message": "reserved address."}
+
+    finding = _backend_state("backend", backend)
+
+    assert not finding.good
+    assert "reserved address. Label Studio refuses private addresses unless" in finding.detail
+    assert "ML_BLOCK_LOCAL_IP=false" in finding.detail
