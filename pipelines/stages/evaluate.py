@@ -75,12 +75,14 @@ def _objects(reports: dict[str, Report]) -> pd.DataFrame:
 
 def _plot(points: list[dict[str, Any]], path: Path) -> None:
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
     for model, curve in pd.DataFrame(points).groupby("model", sort=False):
         axes.plot(curve["clicks"], curve["miou"], marker=".", label=str(model))
     axes.set(xlabel="clicks", ylabel="mean IoU", ylim=(0, 1))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))  # there is no half click
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(path, dpi=120, metadata={"Software": None})
