@@ -16,8 +16,8 @@ from maskloop.checkpoint import Checkpoint, load_checkpoint
 from maskloop.clicks import Click, check_clicks, stack_clicks
 from maskloop.crops import Crop, full_region, zoom_region
 from maskloop.errors import ClickError, ImageError, MaskError
+from maskloop.model.csfpn import MASK_THRESHOLD
 
-MASK_THRESHOLD = 0.49
 ZOOM_THRESHOLD = 0.5
 
 Box = tuple[float, float, float, float]

@@ -11,8 +11,8 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from maskloop.distance import squared_distance
+from maskloop.model.csfpn import MASK_THRESHOLD
 
-MASK_THRESHOLD = 0.49
 MAX_RANDOM_CLICKS = 12
 DECAY = 0.8
 """The number of random clicks k has probability proportional to DECAY**k."""

@@ -205,12 +205,13 @@ def train(
     torch.manual_seed(config.seed)
     run = Run(model, config, device)
     if resume and run.resume(out):
+        _forget_after(run.step, out / "log.csv")
         tqdm.write(f"resumed at step {run.step} of {config.steps}")
     facts = {**(metadata or {}), "config": asdict(config), "images": len(scenes)}
     started, first = time.monotonic(), run.step
     bar = tqdm(total=config.steps, initial=run.step, disable=not progress, unit="step", mininterval=5)
     with (out / "log.csv").open("a", newline="") as log:
-        writer = csv.writer(log)
+        writer = csv.writer(log, lineterminator="\n")
         while run.step < config.steps:
             loss = run.advance(draw_batch(scenes, config, run.generator, device))
             bar.update()
@@ -273,6 +274,12 @@ def _plain(average: AveragedModel) -> CSFPN:
 
 def _resume_file(out: Path) -> Path:
     return out / "resume.safetensors"
+
+
+def _forget_after(step: int, log: Path) -> None:
+    """Drop the lines of steps that were made but not saved: they are made again."""
+    lines = log.read_text().splitlines(keepends=True)
+    log.write_text("".join(line for line in lines if int(line.split(",")[0]) <= step))
 
 
 def _part(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

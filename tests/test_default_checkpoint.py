@@ -9,27 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.sample_photos import measure
 from maskloop.checkpoint import WEIGHTS
-from maskloop.datasets import Sample
-from maskloop.evaluation import ObjectResult, label
-from maskloop.images import decode_image
-from maskloop.masks import polygon_to_mask
-from maskloop.predictor import Predictor
-from pipelines.samples import load_samples
+from maskloop.evaluation import ObjectResult
 
 FOLDER = Path(__file__).parents[1] / "checkpoints/default"
 
 
 @pytest.fixture(scope="module")
 def results() -> list[ObjectResult]:
-    predictor = Predictor.load(FOLDER)
-    found = []
-    for photo in load_samples():
-        image = decode_image(photo.image_bytes)
-        for item in photo.objects:
-            mask = polygon_to_mask(item.rings, *image.shape[:2])
-            found.append(label(predictor, Sample(photo.name, image, mask, None, item.label), max_clicks=5))
-    return found
+    return measure(FOLDER)
 
 
 def test_first_click(results: list[ObjectResult]) -> None:

@@ -59,16 +59,17 @@ def test_train__resumed_run_equals_uninterrupted(shard: Path, tmp_path: Path) ->
     class Stopped(Exception):
         pass
 
-    def stop_after_2(run, *arguments: object) -> None:
-        original_save(run, *arguments)
-        if run.step == 2:
-            raise Stopped
+    def stop_after_3(run, *arguments: object) -> float:
+        loss = original_advance(run, *arguments)
+        if run.step == 4:
+            raise Stopped  # step 3 is logged, but only step 2 was saved
+        return loss
 
     from maskloop.training import Run
 
-    original_save = Run.save
+    original_advance = Run.advance
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Run, "save", stop_after_2)
+        patch.setattr(Run, "advance", stop_after_3)
         with pytest.raises(Stopped):
             train(small_model(), corpus, parts, settings(4), progress=False)
     train(small_model(), corpus, parts, settings(4), progress=False)

@@ -17,6 +17,8 @@ from maskloop.errors import CheckpointError
 from maskloop.model.encoder import EfficientNetLite0
 from maskloop.model.propagation import HSGN, SGN, resize
 
+MASK_THRESHOLD = 0.49
+"""Probability above which a pixel belongs to the mask, in training and in use (RITM)."""
 ENCODERS = {"efficientnet_lite0": EfficientNetLite0}
 
 
