@@ -1,25 +1,38 @@
 """CSFPN: a click-to-mask network whose clicks are nodes of a sparse graph (arXiv 2203.05145).
 
-    image -> stem + embedding of (previous mask, click disks) -> encoder -> pyramid -> SGN -> HSGN -> logit
+    image -> stem + embedding of (previous mask, click disks) -> encoder -> decoder -> SGN -> HSGN -> logit
 
-The cascade (a second pass on the zoomed region, same weights) is the predictor's business.
+Every part can be switched, so that each row of the paper's ablation is one configuration:
+
+    row            sgn    hires
+    BS             False  none        the network of RITM
+    BS+SGN         True   none
+    +Fuse          True   fuse
+    +Fuse+SGN      True   fuse_sgn
+    +HSGN          True   hsgn        CSFPN
+
+The cascade (a second pass on the zoomed region) is the predictor's business.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from maskloop.clicks import disk_maps, drop_outside
 from maskloop.errors import CheckpointError
-from maskloop.model.encoder import EfficientNetLite0
-from maskloop.model.propagation import HSGN, SGN, resize
+from maskloop.model.decoders import build_decoder
+from maskloop.model.encoders import ENCODERS, build_encoder
+from maskloop.model.heads import HEADS, DeepAuxiliary
+from maskloop.model.layers import resize
+from maskloop.model.propagation import HSGN, SGN, Fusion, FusionSGN
 
 MASK_THRESHOLD = 0.49
 """Probability above which a pixel belongs to the mask, in training and in use (RITM)."""
-ENCODERS = {"efficientnet_lite0": EfficientNetLite0}
+HIRES = ("none", "fuse", "fuse_sgn", "hsgn")
+CASCADES = ("none", "shared", "finetuned")
 
 
 @dataclass(frozen=True)
@@ -27,22 +40,33 @@ class ModelConfig:
     """What the network is made of; saved beside its weights."""
 
     encoder: str = "efficientnet_lite0"
-    channels: int = 96
-    """Channels of the semantic map at stride 4."""
-    hires_channels: int = 32
-    """Channels of the map at stride 2."""
+    channels: int | None = None
+    """Channels of the semantic map at stride 4; None: as the encoder's decoder is published."""
+    sgn: bool = True
+    """Propagate clicks on the semantic map."""
+    hires: Literal["none", "fuse", "fuse_sgn", "hsgn"] = "hsgn"
+    """What happens at stride 2: nothing, the stem is fused in, and clicks are propagated there too."""
+    hires_channels: int | None = 32
+    """Channels of the map at stride 2 (bottleneck form); None: those of the semantic map, as in the paper."""
     heads: int = 3
     """Heads of SGN."""
     sign_embedding: bool = True
     """Tell positive from negative nodes in SGN and HSGN; the paper's nodes carry no sign."""
+    dense_projection: bool = False
+    """Project keys and values of whole maps, as the official code does: same masks, more work."""
+    head: Literal["separable", "deeplab", "ocr"] = "separable"
+    cascade: Literal["none", "shared", "finetuned"] = "shared"
+    """Second pass on the zoomed region: none, with the same weights, or with weights of its own."""
     long_side: int = 256
     """Longer side in pixels of what the predictor shows it; belongs to the size it was trained at."""
 
     def __post_init__(self) -> None:
-        if self.encoder not in ENCODERS:
-            raise CheckpointError(
-                f"unknown encoder {self.encoder!r}; known are {', '.join(sorted(ENCODERS))}"
-            )
+        _check_choice("encoder", self.encoder, sorted(ENCODERS))
+        _check_choice("hires", self.hires, HIRES)
+        _check_choice("head", self.head, sorted(HEADS))
+        _check_choice("cascade", self.cascade, CASCADES)
+        if self.dense_projection and self.sign_embedding:
+            raise CheckpointError("dense_projection is for nodes without sign; set sign_embedding to false")
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "ModelConfig":
@@ -55,6 +79,11 @@ class ModelConfig:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return asdict(self)
+
+
+def _check_choice(field: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        raise CheckpointError(f"unknown {field} {value!r}; known are {', '.join(known)}")
 
 
 @dataclass(frozen=True)
@@ -70,15 +99,16 @@ class CSFPN(nn.Module):
 
     def __init__(self, config: ModelConfig | None = None) -> None:
         super().__init__()
-        self.config = config or ModelConfig()
-        channels, width = self.config.channels, self.config.hires_channels
-        self.encoder = ENCODERS[self.config.encoder]()
+        self.config = config = config or ModelConfig()
+        self.encoder = build_encoder(config.encoder)
         self.click_embedding = ClickEmbedding(self.encoder.stem_channels)
-        self.pyramid = Pyramid(self.encoder.channels, channels)
-        self.auxiliary = nn.Conv2d(channels, 1, 1)
-        self.sgn = SGN(channels, self.config.heads, self.config.sign_embedding)
-        self.hsgn = HSGN(channels, self.encoder.stem_channels, width, self.config.sign_embedding)
-        self.head = nn.Sequential(SeparableBlock(width, width), nn.Conv2d(width, 1, 1))
+        self.decoder = build_decoder(self.encoder, config.channels)
+        channels = self.decoder.out_channels
+        self.auxiliary = DeepAuxiliary(channels) if config.head == "ocr" else nn.Conv2d(channels, 1, 1)
+        self.sgn = _sgn(config, channels)
+        self.hires = _hires(config, channels, self.encoder.stem_channels)
+        width = channels if self.hires is None else config.hires_channels or channels
+        self.head = HEADS[config.head](width)
 
     def forward(self, image: Tensor, previous: Tensor, clicks: Tensor) -> Logits:
         """Predict.
@@ -93,11 +123,30 @@ class CSFPN(nn.Module):
         clicks = drop_outside(clicks, height, width)
         prompt = torch.cat([previous, disk_maps(clicks, height, width).to(image.dtype)], dim=1)
         stem = self.encoder.stem(image) + self.click_embedding(prompt)
-        semantic = self.pyramid(self.encoder(stem))
-        auxiliary = self.auxiliary(semantic)
-        propagated = self.sgn(semantic, clicks, stride=4)
-        fine = self.hsgn(propagated, stem, clicks, stride=2)
-        return Logits(resize(self.head(fine), (height, width)), resize(auxiliary, (height, width)))
+        features = self.decoder(self.encoder(stem))
+        auxiliary = self.auxiliary(features)
+        if self.sgn is not None:
+            features = self.sgn(features, clicks, stride=4)
+        if self.hires is not None:
+            features = self.hires(features, stem, clicks, stride=2)
+        mask = self.head(features, auxiliary)
+        return Logits(resize(mask, (height, width)), resize(auxiliary, (height, width)))
+
+
+def _sgn(config: ModelConfig, channels: int) -> SGN | None:
+    if not config.sgn:
+        return None
+    return SGN(channels, config.heads, config.sign_embedding, config.dense_projection)
+
+
+def _hires(config: ModelConfig, channels: int, stem_channels: int) -> Fusion | None:
+    if config.hires == "none":
+        return None
+    width = config.hires_channels or channels
+    if config.hires == "fuse":
+        return Fusion(channels, stem_channels, width)
+    kind = FusionSGN if config.hires == "fuse_sgn" else HSGN
+    return kind(channels, stem_channels, width, config.sign_embedding, config.dense_projection)
 
 
 class ClickEmbedding(nn.Module):
@@ -114,35 +163,3 @@ class ClickEmbedding(nn.Module):
     def forward(self, prompt: Tensor) -> Tensor:
         """(B, 3, H, W) to (B, channels, ceil(H/2), ceil(W/2))."""
         return self.layers(prompt) * self.scale.abs()
-
-
-class Pyramid(nn.Module):
-    """Feature pyramid: maps at strides 4 to 32 to one at stride 4, with an image-wide context at the top."""
-
-    def __init__(self, inputs: tuple[int, ...], channels: int) -> None:
-        super().__init__()
-        self.laterals = nn.ModuleList(nn.Conv2d(count, channels, 1) for count in inputs)
-        self.context = nn.Linear(inputs[-1], channels)
-        self.blocks = nn.ModuleList(SeparableBlock(channels, channels) for _ in inputs)
-
-    def forward(self, maps: list[Tensor]) -> Tensor:
-        """Maps from fine to coarse; returns (B, channels, h, w) of the finest."""
-        context = self.context(maps[-1].mean(dim=(2, 3)))[..., None, None]
-        x = self.blocks[-1](self.laterals[-1](maps[-1]) + context)
-        for level in reversed(range(len(maps) - 1)):
-            lateral = self.laterals[level](maps[level])
-            x = self.blocks[level](lateral + resize(x, lateral.shape[-2:]))
-        return x
-
-
-class SeparableBlock(nn.Module):
-    """Depthwise 5x5, pointwise, batch norm, ReLU."""
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__()
-        self.depthwise = nn.Conv2d(inputs, inputs, 5, padding=2, groups=inputs, bias=False)
-        self.pointwise = nn.Conv2d(inputs, outputs, 1, bias=False)
-        self.norm = nn.BatchNorm2d(outputs)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.norm(self.pointwise(self.depthwise(x))))

@@ -7,9 +7,9 @@ a feature map at stride r.
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from maskloop.clicks import inside
+from maskloop.model.layers import conv_bn_relu, resize
 
 
 def sparse_propagate(
@@ -82,72 +82,114 @@ def gather_cells(features: Tensor, cells: Tensor) -> Tensor:
     return features.flatten(2).gather(2, index).transpose(1, 2)
 
 
+class Propagation(nn.Module):
+    """Messages of the clicks to every pixel, times gamma.
+
+    Gamma starts at zero, so training starts from the network without propagation. With `dense` the keys and
+    values of whole maps are projected, as the official code does, instead of those of the clicked cells: the
+    same messages for more work, there to compare costs.
+    """
+
+    def __init__(self, channels: int, depth: int, sign_embedding: bool, dense: bool = False) -> None:
+        super().__init__()
+        self.query = nn.Conv2d(channels, depth, 1)
+        self.key = nn.Linear(channels, depth)
+        self.value = nn.Linear(channels, channels)
+        self.signs = zero_embedding(channels) if sign_embedding else None
+        self.gamma = nn.Parameter(torch.zeros(()))
+        self.dense = dense
+
+    def forward(self, affinity: Tensor, content: Tensor, clicks: Tensor, stride: int) -> Tensor:
+        """Message (B, C, h, w).
+
+        Args:
+            affinity: map that decides which click a pixel listens to, (B, C, h, w).
+            content: map that the messages are made of, (B, C, h, w).
+            clicks: (B, N, 3).
+            stride: input pixels a cell.
+        """
+        queries = self.query(affinity)
+        if self.dense:
+            keys, values = project_map(self.key, affinity), project_map(self.value, content)
+            return self.gamma * sparse_propagate(queries, keys, values, clicks, stride)
+        return self.gamma * sparse_propagate(
+            queries, affinity, content, clicks, stride, self.key, self.value, self.signs
+        )
+
+
 class SGN(nn.Module):
     """Sparse graph network: K heads of click propagation on the semantic map, averaged (arXiv 2203.05145)."""
 
-    def __init__(self, channels: int, heads: int = 3, sign_embedding: bool = False) -> None:
+    def __init__(
+        self, channels: int, heads: int = 3, sign_embedding: bool = False, dense: bool = False
+    ) -> None:
         super().__init__()
-        self.heads = nn.ModuleList(PropagationHead(channels, sign_embedding) for _ in range(heads))
+        depth = max(1, channels // 3)
+        self.heads = nn.ModuleList(Propagation(channels, depth, sign_embedding, dense) for _ in range(heads))
         self.out = nn.Sequential(
             nn.Conv2d(channels, channels, 1, bias=False), nn.BatchNorm2d(channels), nn.ReLU(inplace=True)
         )
 
     def forward(self, features: Tensor, clicks: Tensor, stride: int) -> Tensor:
         """Features and result (B, C, h, w); clicks (B, N, 3)."""
-        messages = torch.stack([head(features, clicks, stride) for head in self.heads])
+        messages = torch.stack([head(features, features, clicks, stride) for head in self.heads])
         return self.out(features + messages.mean(dim=0))
 
 
-class PropagationHead(nn.Module):
-    """One head: gamma times the message; gamma starts at zero, so training starts from the plain network."""
+class Fusion(nn.Module):
+    """The semantic map brought to the stem's resolution and fused with it (row "+Fuse" of the ablation).
 
-    def __init__(self, channels: int, sign_embedding: bool) -> None:
-        super().__init__()
-        depth = max(1, channels // 3)
-        self.query = nn.Conv2d(channels, depth, 1)
-        self.key = nn.Linear(channels, depth)
-        self.value = nn.Linear(channels, channels)
-        self.signs = zero_embedding(channels) if sign_embedding else None
-        self.gamma = nn.Parameter(torch.zeros(()))
-
-    def forward(self, features: Tensor, clicks: Tensor, stride: int) -> Tensor:
-        message = sparse_propagate(
-            self.query(features), features, features, clicks, stride, self.key, self.value, self.signs
-        )
-        return self.gamma * message
-
-
-class HSGN(nn.Module):
-    """Hierarchical SGN: propagation at high resolution with the affinity of the semantic map.
-
-    Bottleneck form: the semantic map is reduced before it is fused with the stem's features, since the two
-    3x3 fusion convolutions at stride 2 are nine tenths of the cost of the paper's form.
+    Where `width` is less than the semantic map's channels, that map is reduced first (bottleneck form): the
+    two 3x3 convolutions at stride 2 are nine tenths of the cost of the paper's form.
     """
 
-    def __init__(self, channels: int, stem_channels: int, width: int, sign_embedding: bool = False) -> None:
+    def __init__(self, channels: int, stem_channels: int, width: int) -> None:
         super().__init__()
-        depth = max(1, width // 2)
-        self.reduce = nn.Conv2d(channels, width, 1)
-        self.fuse = nn.Sequential(*_conv_bn_relu(width + stem_channels, width), *_conv_bn_relu(width, width))
-        self.query = nn.Conv2d(width, depth, 1)
-        self.key = nn.Linear(width, depth)
-        self.value = nn.Linear(width, width)
-        self.signs = zero_embedding(width) if sign_embedding else None
-        self.gamma = nn.Parameter(torch.zeros(()))
+        self.reduce = nn.Conv2d(channels, width, 1) if width != channels else nn.Identity()
+        self.fuse = nn.Sequential(conv_bn_relu(width + stem_channels, width), conv_bn_relu(width, width))
 
     def forward(self, semantic: Tensor, stem: Tensor, clicks: Tensor, stride: int) -> Tensor:
         """Semantic (B, C, h, w), stem (B, Cl, H, W) at `stride`; returns (B, width, H, W)."""
+        return self._both(semantic, stem)[1]
+
+    def _both(self, semantic: Tensor, stem: Tensor) -> tuple[Tensor, Tensor]:
+        """Semantic map at the stem's resolution, and that fused with the stem."""
         semantic = resize(self.reduce(semantic), stem.shape[-2:])
-        fused = self.fuse(torch.cat([semantic, stem], dim=1))
-        message = sparse_propagate(
-            self.query(semantic), semantic, fused, clicks, stride, self.key, self.value, self.signs
-        )
-        return fused + self.gamma * message
+        return semantic, self.fuse(torch.cat([semantic, stem], dim=1))
 
 
-def resize(features: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
-    """Bilinear resize with pixel centres at half coordinates, as crops and clicks are mapped."""
-    return F.interpolate(features, size=size, mode="bilinear", align_corners=False)
+class FusionSGN(Fusion):
+    """Propagation on the fused map, which decides the affinity too (row "+Fuse+SGN")."""
+
+    def __init__(
+        self, channels: int, stem_channels: int, width: int, sign_embedding: bool = False, dense: bool = False
+    ) -> None:
+        super().__init__(channels, stem_channels, width)
+        # a third as in SGN; a map that was reduced can do with less reduction
+        depth = max(1, width // 3 if width == channels else width // 2)
+        self.propagation = Propagation(width, depth, sign_embedding, dense)
+
+    def forward(self, semantic: Tensor, stem: Tensor, clicks: Tensor, stride: int) -> Tensor:
+        """As `Fusion`, with the messages of the clicks added."""
+        _, fused = self._both(semantic, stem)
+        return fused + self.propagation(fused, fused, clicks, stride)
+
+
+class HSGN(FusionSGN):
+    """Hierarchical SGN: propagation at high resolution with the affinity of the semantic map.
+
+    Low-level features say little about which pixels belong together, so they carry the message only.
+    """
+
+    def forward(self, semantic: Tensor, stem: Tensor, clicks: Tensor, stride: int) -> Tensor:
+        """As `Fusion`, with the messages of the clicks added."""
+        semantic, fused = self._both(semantic, stem)
+        return fused + self.propagation(semantic, fused, clicks, stride)
+
+
+def project_map(layer: nn.Module, features: Tensor) -> Tensor:
+    """Apply a linear layer to every cell of a map (B, C, h, w)."""
+    return layer(features.movedim(1, -1)).movedim(-1, 1)
 
 
 def zero_embedding(channels: int) -> nn.Embedding:
@@ -155,11 +197,3 @@ def zero_embedding(channels: int) -> nn.Embedding:
     embedding = nn.Embedding(2, channels)
     nn.init.zeros_(embedding.weight)
     return embedding
-
-
-def _conv_bn_relu(inputs: int, outputs: int) -> list[nn.Module]:
-    return [
-        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
-        nn.BatchNorm2d(outputs),
-        nn.ReLU(inplace=True),
-    ]

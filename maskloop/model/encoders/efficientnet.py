@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from maskloop.errors import CheckpointError
+from maskloop.model.encoders.base import Encoder
 
 STAGES = (
     # expansion, channels, blocks, stride, kernel
@@ -23,7 +24,7 @@ STAGES = (
 TAPS = (1, 2, 4, 6)
 
 
-class EfficientNetLite0(nn.Module):
+class EfficientNetLite0(Encoder):
     """Encoder with a stem feature at stride 2 and maps at strides 4, 8, 16 and 32.
 
     The parameter names are those of the published ImageNet weights, so that they load without a table.
@@ -31,6 +32,8 @@ class EfficientNetLite0(nn.Module):
 
     stem_channels = 32
     channels = tuple(STAGES[tap][1] for tap in TAPS)
+    decoder = "pyramid"
+    width = 96
     mean = 127 / 255
     std = 128 / 255
 

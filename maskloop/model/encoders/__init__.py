@@ -1,0 +1,21 @@
+"""Encoders by name."""
+
+from collections.abc import Callable
+
+from maskloop.errors import CheckpointError
+from maskloop.model.encoders.base import Encoder
+from maskloop.model.encoders.efficientnet import EfficientNetLite0
+
+ENCODERS: dict[str, Callable[[], Encoder]] = {
+    "efficientnet_lite0": EfficientNetLite0,
+}
+
+
+def build_encoder(name: str) -> Encoder:
+    """A fresh encoder; CheckpointError on an unknown name."""
+    if name not in ENCODERS:
+        raise CheckpointError(f"unknown encoder {name!r}; known are {', '.join(sorted(ENCODERS))}")
+    return ENCODERS[name]()
+
+
+__all__ = ["ENCODERS", "Encoder", "build_encoder"]

@@ -1,0 +1,32 @@
+"""Layers that several parts of the network are made of."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def resize(features: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
+    """Bilinear resize with pixel centres at half coordinates, as crops and clicks are mapped."""
+    return F.interpolate(features, size=size, mode="bilinear", align_corners=False)
+
+
+def conv_bn_relu(inputs: int, outputs: int, kernel: int = 3) -> nn.Sequential:
+    """Convolution that keeps the size, batch norm, ReLU."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+    )
+
+
+class SeparableBlock(nn.Module):
+    """Depthwise 5x5, pointwise, batch norm, ReLU."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv2d(inputs, inputs, 5, padding=2, groups=inputs, bias=False)
+        self.pointwise = nn.Conv2d(inputs, outputs, 1, bias=False)
+        self.norm = nn.BatchNorm2d(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.norm(self.pointwise(self.depthwise(x))))
