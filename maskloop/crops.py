@@ -19,6 +19,10 @@ STEP = 32
 """Sizes are multiples of this: the encoder halves five times, and few shapes keep plans cached."""
 MIN_SIDE = 48
 """Smallest side of a zoomed window in image pixels: closer than that there is nothing left to see."""
+RITM_EXPANSION = 1.4
+RITM_MIN_SIDE = 200
+FOCUS_EXPANSION = 1.75
+"""How much wider than the change the focus view is (FocusCut)."""
 
 
 @dataclass(frozen=True)
@@ -84,21 +88,43 @@ def zoom_region(mask: Mask, clicks: Sequence[Click], long_side: int) -> Crop:
         clicks: in image coordinates.
         long_side: the region's longer side as the network sees it, in pixels.
     """
-    height, width = mask.shape
-    rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    box = _box(mask, clicks)
+    if box is None:
+        return full_region(mask.shape[0], mask.shape[1], long_side)
+    share = (box.bottom - box.top) * (box.right - box.left) / mask.size
+    return _around(box, max(1.4, 2.5 - 4 * share**0.5), MIN_SIDE, mask.shape, long_side)
+
+
+def ritm_region(mask: Mask, clicks: Sequence[Click], long_side: int) -> Crop:
+    """The region that RITM zooms in on (arXiv 2102.06583): 1.4 times the box, at least 200 pixels a side.
+
+    RITM keeps a region until a new one overlaps it by less than half; here it is made anew at each click, as
+    the predictor keeps nothing between calls. Arguments as for `zoom_region`.
+    """
+    box = _box(mask, clicks)
+    if box is None:
+        return full_region(mask.shape[0], mask.shape[1], long_side)
+    return _around(box, RITM_EXPANSION, RITM_MIN_SIDE, mask.shape, long_side)
+
+
+def focus_region(before: Mask, after: Mask, click: Click, long_side: int) -> Crop | None:
+    """The focus view: a square about the newest click as wide as what it changed (FocusCut, CVPR 2022).
+
+    Args:
+        before: mask before the click, (H, W) bool.
+        after: mask that the first passes made of it, (H, W) bool.
+        click: the newest.
+        long_side: the view's side as the network sees it, in pixels.
+
+    Returns:
+        The region, or None where the click changed nothing.
+    """
+    rows, cols = np.nonzero(before ^ after)
     if not rows.size:
-        return full_region(height, width, long_side)
-    positive = [click for click in clicks if click.positive]
-    top = min([float(rows[0]), *(click.row for click in positive)])
-    bottom = max([float(rows[-1]), *(click.row for click in positive)])
-    left = min([float(cols[0]), *(click.col for click in positive)])
-    right = max([float(cols[-1]), *(click.col for click in positive)])
-    share = (bottom - top) * (right - left) / (height * width)
-    factor = max(1.4, 2.5 - 4 * share**0.5)
-    first_row, last_row = _expand(top, bottom, factor, height)
-    first_col, last_col = _expand(left, right, factor, width)
-    size = network_size(last_row - first_row, last_col - first_col, long_side)
-    return Crop(first_row, first_col, last_row, last_col, *size)
+        return None
+    radius = float(max(np.abs(rows - click.row).max(), np.abs(cols - click.col).max()))
+    point = _Box(click.row, click.col, click.row, click.col)
+    return _around(point, 1.0, round(2 * FOCUS_EXPANSION * radius) + MIN_SIDE, before.shape, long_side)
 
 
 def network_size(height: int, width: int, long_side: int) -> tuple[int, int]:
@@ -111,8 +137,38 @@ def _round(size: float) -> int:
     return max(STEP, round(size / STEP) * STEP)
 
 
-def _expand(first: float, last: float, factor: float, size: int) -> tuple[int, int]:
+@dataclass(frozen=True)
+class _Box:
+    top: float
+    left: float
+    bottom: float
+    right: float
+
+
+def _box(mask: Mask, clicks: Sequence[Click]) -> _Box | None:
+    """The first and last row and column of the mask and the positive clicks; None for an empty mask."""
+    rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not rows.size:
+        return None
+    positive = [click for click in clicks if click.positive]
+    return _Box(
+        min([float(rows[0]), *(click.row for click in positive)]),
+        min([float(cols[0]), *(click.col for click in positive)]),
+        max([float(rows[-1]), *(click.row for click in positive)]),
+        max([float(cols[-1]), *(click.col for click in positive)]),
+    )
+
+
+def _around(box: _Box, factor: float, least: float, shape: tuple[int, ...], long_side: int) -> Crop:
+    """The box expanded about its centre, no smaller than `least`, inside an image of this shape."""
+    first_row, last_row = _expand(box.top, box.bottom, factor, least, shape[0])
+    first_col, last_col = _expand(box.left, box.right, factor, least, shape[1])
+    size = network_size(last_row - first_row, last_col - first_col, long_side)
+    return Crop(first_row, first_col, last_row, last_col, *size)
+
+
+def _expand(first: float, last: float, factor: float, least: float, size: int) -> tuple[int, int]:
     """Expand a range about its centre and keep it inside 0..size; start and exclusive end."""
-    half = max((last - first + 1) * factor, MIN_SIDE) / 2
+    half = max((last - first + 1) * factor, least) / 2
     centre = (first + last + 1) / 2
     return max(0, round(centre - half)), min(size, round(centre + half))

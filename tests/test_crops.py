@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from maskloop.clicks import Click
-from maskloop.crops import Crop, full_region, zoom_region
+from maskloop.crops import Crop, focus_region, full_region, ritm_region, zoom_region
 
 MASK = np.zeros((300, 400), bool)
 
@@ -44,6 +44,32 @@ def test_zoom_region__stays_inside_the_image() -> None:
     crop = zoom_region(with_box(0, 0, 40, 400), [], 320)
     assert crop.top == crop.left == 0
     assert crop.right == 400
+
+
+def test_ritm_region__1_4_times_and_no_less_than_200_pixels() -> None:
+    crop = ritm_region(with_box(100, 100, 280, 250), [], 320)
+    # 180 rows become 252 about row 190, cut at the image's 300; 150 columns become 210 about column 175
+    assert (crop.top, crop.bottom, crop.left, crop.right) == (64, 300, 70, 280)
+    crop = ritm_region(with_box(140, 190, 160, 210), [], 320)
+    assert (crop.top, crop.bottom, crop.left, crop.right) == (50, 250, 100, 300)
+
+
+def test_ritm_region__empty_mask_is_the_full_image() -> None:
+    assert ritm_region(MASK, [Click(3, 3)], 320) == full_region(300, 400, 320)
+
+
+def test_focus_region__as_wide_as_the_change() -> None:
+    before = with_box(100, 100, 200, 200)
+    after = with_box(100, 100, 200, 241)
+    crop = focus_region(before, after, Click(150, 220), 320)
+    # the farthest changed row is 50 rows away: twice 1.75 * 50 pixels and 48 more
+    assert crop is not None
+    assert (crop.bottom - crop.top, crop.right - crop.left) == (223, 223)
+    assert abs((crop.left + crop.right) / 2 - 220.5) <= 1
+
+
+def test_focus_region__nothing_changed() -> None:
+    assert focus_region(MASK, MASK, Click(150, 220), 320) is None
 
 
 @pytest.mark.parametrize("pixel", [(90, 80), (150, 200), (209, 269)])

@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
 from maskloop.errors import CheckpointError
 from maskloop.model import CSFPN, ModelConfig
 from maskloop.model.encoders.efficientnet import EfficientNetLite0
+from maskloop.model.propagation import HSGN, FusionSGN
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +45,69 @@ def test_csfpn__gradients_reach_every_parameter() -> None:
     (logits.mask.square().mean() + logits.auxiliary.square().mean()).backward()
     without = [name for name, parameter in model.named_parameters() if parameter.grad is None]
     assert without == []
+
+
+ROWS = {
+    "BS": {"sgn": False, "hires": "none"},
+    "BS+SGN": {"hires": "none"},
+    "+Fuse": {"hires": "fuse"},
+    "+Fuse+SGN": {"hires": "fuse_sgn"},
+    "+HSGN": {"hires": "hsgn"},
+}
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_ablation__each_row_is_one_configuration(row: str) -> None:
+    torch.manual_seed(0)
+    model = CSFPN(ModelConfig(channels=24, hires_channels=16, **ROWS[row])).eval()
+    image, previous = torch.rand(1, 3, 65, 97), torch.zeros(1, 1, 65, 97)
+    clicks = torch.tensor([[[10.0, 10.0, 1.0]]])
+    with torch.no_grad():
+        assert model(image, previous, clicks).mask.shape == (1, 1, 65, 97)
+    gammas = [name for name, _ in model.named_parameters() if name.endswith("gamma")]
+    assert len(gammas) == {"BS": 0, "BS+SGN": 3, "+Fuse": 3, "+Fuse+SGN": 4, "+HSGN": 4}[row]
+    assert (model.hires is None) == (row in ("BS", "BS+SGN"))
+
+
+def test_ablation__affinity_of_hsgn_comes_from_the_semantic_map() -> None:
+    """Where the stem alone changes, +Fuse+SGN listens to other clicks and HSGN does not."""
+    for kind, same in ((FusionSGN, False), (HSGN, True)):
+        torch.manual_seed(0)
+        layer = kind(12, 4, 6).eval()
+        semantic, clicks = torch.randn(1, 12, 6, 8), torch.tensor([[[9.0, 9.0, 1.0], [3.0, 20.0, 1.0]]])
+        queries = []
+        layer.propagation.query.register_forward_hook(lambda _, __, out, seen=queries: seen.append(out))
+        for _ in range(2):
+            layer(semantic, torch.randn(1, 4, 12, 16), clicks, 2)
+        assert torch.equal(*queries) == same
+
+
+@pytest.mark.parametrize("hires", ["fuse_sgn", "hsgn"])
+def test_dense_projection__same_logits(hires: str) -> None:
+    config = ModelConfig(channels=24, hires=hires, hires_channels=None, sign_embedding=False)
+    sparse, dense = CSFPN(config).eval(), CSFPN(replace(config, dense_projection=True)).eval()
+    for name, parameter in sparse.named_parameters():
+        if name.endswith("gamma"):
+            torch.nn.init.constant_(parameter, 0.7)
+    dense.load_state_dict(sparse.state_dict())
+    arguments = (
+        torch.rand(1, 3, 64, 96),
+        torch.rand(1, 1, 64, 96),
+        torch.tensor([[[9.0, 9.0, 1.0], [40, 50, -1]]]),
+    )
+    with torch.no_grad():
+        torch.testing.assert_close(dense(*arguments).mask, sparse(*arguments).mask, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("head", ["deeplab", "ocr"])
+def test_heads__gradients_reach_every_parameter(head: str) -> None:
+    model = CSFPN(ModelConfig(channels=24, hires_channels=16, head=head)).train()
+    for name, parameter in model.named_parameters():
+        if name.endswith("gamma"):
+            torch.nn.init.constant_(parameter, 0.5)
+    logits = model(torch.rand(2, 3, 64, 64), torch.rand(2, 1, 64, 64), torch.ones(2, 1, 3))
+    (logits.mask.square().mean() + logits.auxiliary.square().mean()).backward()
+    assert [name for name, parameter in model.named_parameters() if parameter.grad is None] == []
 
 
 def test_encoder__strides_and_channels() -> None:
@@ -84,7 +150,11 @@ def test_encoder__other_weights_are_refused(tmp_path) -> None:
 
 
 def test_model_config__unknown_names() -> None:
-    with pytest.raises(CheckpointError, match="unknown encoder .vgg.; known are .*efficientnet_lite0"):
+    with pytest.raises(CheckpointError, match=r"unknown encoder 'vgg'; known are .*efficientnet_lite0"):
         ModelConfig(encoder="vgg")
+    with pytest.raises(CheckpointError, match=r"unknown hires 'sgn'; known are none, fuse, fuse_sgn, hsgn"):
+        ModelConfig(hires="sgn")
+    with pytest.raises(CheckpointError, match="set sign_embedding to false"):
+        ModelConfig(dense_projection=True)
     with pytest.raises(CheckpointError, match="of another version"):
         ModelConfig.from_dict({"depth": 3})

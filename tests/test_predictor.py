@@ -1,24 +1,53 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from maskloop.checkpoint import save_checkpoint
+from maskloop.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from maskloop.clicks import Click
-from maskloop.errors import ClickError, ImageError, MaskError
+from maskloop.errors import CheckpointError, ClickError, ImageError, MaskError
 from maskloop.model import CSFPN, ModelConfig
-from maskloop.predictor import Predictor
+from maskloop.predictor import Predictor, Request
+from maskloop.protocols import PROTOCOLS
 
 IMAGE = np.random.default_rng(0).integers(0, 255, (90, 130, 3), dtype=np.uint8)
 
 
 @pytest.fixture(scope="module")
-def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     folder: Path = tmp_path_factory.mktemp("tiny")
     torch.manual_seed(0)
-    save_checkpoint(CSFPN(ModelConfig(channels=12, hires_channels=8)), folder, "tiny", {})
-    return Predictor.load(folder)
+    save_checkpoint(CSFPN(ModelConfig(channels=12, hires_channels=8, long_side=96)), folder, "tiny", {})
+    return load_checkpoint(folder)
+
+
+@pytest.fixture(scope="module")
+def predictor(checkpoint: Checkpoint) -> Predictor:
+    return Predictor(checkpoint)
+
+
+class Recorder(CSFPN):
+    """A network that notes the sizes it is shown."""
+
+    seen: list[tuple[int, ...]]
+
+    def forward(self, image, previous, clicks):
+        self.seen.append(tuple(image.shape))
+        return super().forward(image, previous, clicks)
+
+
+@pytest.fixture
+def recorder(checkpoint: Checkpoint) -> Recorder:
+    model = Recorder(checkpoint.model.config)
+    model.load_state_dict(checkpoint.model.state_dict())
+    model.seen = []
+    return model.eval()
+
+
+def with_model(checkpoint: Checkpoint, model: CSFPN) -> Checkpoint:
+    return replace(checkpoint, model=model)
 
 
 def test_predict__pure_function_of_its_arguments(predictor: Predictor) -> None:
@@ -65,3 +94,80 @@ def test_predict__bad_arguments(predictor: Predictor) -> None:
         predictor.predict(IMAGE, [Click(1, 1)], previous=np.zeros((3, 3)))
     with pytest.raises(ClickError, match="covers no pixel"):
         predictor.predict(IMAGE, [], box=(10, 10, 10, 20))
+
+
+@pytest.mark.parametrize(
+    ("protocol", "clicks", "passes"),
+    [
+        ("single", 1, 1),
+        ("csfpn", 1, 2),
+        ("focus", 1, 2),
+        ("focus", 2, 3),
+        ("ritm", 2, 1),
+        ("ritm_flip", 1, 2),
+    ],
+)
+def test_protocol__passes(
+    checkpoint: Checkpoint, recorder: Recorder, protocol: str, clicks: int, passes: int
+) -> None:
+    predictor = Predictor(with_model(checkpoint, recorder), protocol=protocol)
+    previous = np.zeros((90, 130), np.float32)
+    previous[20:50, 30:60] = 1
+    predictor.predict(IMAGE, [Click(30, 40), Click(80, 120, positive=False)][:clicks], previous)
+    assert len(recorder.seen) == passes
+
+
+def test_protocol__ritm_zooms_from_the_second_click_on(checkpoint: Checkpoint, recorder: Recorder) -> None:
+    image = np.tile(IMAGE, (5, 4, 1))
+    predictor = Predictor(with_model(checkpoint, recorder), protocol="ritm")
+    predictor.predict(image, [Click(30, 40)])
+    previous = np.zeros(image.shape[:2], np.float32)
+    previous[100:150, 200:250] = 1
+    after = predictor.predict(image, [Click(120, 220)], previous).probability
+    assert recorder.seen == [(1, 3, 96 - 96 % 32, 96), (1, 3, 96, 96)]
+    # outside of its region RITM finds nothing
+    assert not after[:20].any()
+
+
+def test_protocol__flip_is_symmetric(checkpoint: Checkpoint) -> None:
+    predictor = Predictor(checkpoint, protocol="ritm_flip")
+    one = predictor.predict(IMAGE, [Click(30, 40)]).probability
+    other = predictor.predict(IMAGE[:, ::-1].copy(), [Click(30, 129 - 40)]).probability
+    np.testing.assert_allclose(one, other[:, ::-1], atol=1e-4)
+
+
+def test_protocol__native_shows_the_image_as_large_as_it_is(
+    checkpoint: Checkpoint, recorder: Recorder
+) -> None:
+    Predictor(with_model(checkpoint, recorder), protocol="ritm_published").predict(IMAGE, [Click(30, 40)])
+    assert recorder.seen[0] == (1, 3, 96, 128)
+
+
+def test_protocol__unknown(checkpoint: Checkpoint) -> None:
+    with pytest.raises(CheckpointError, match=r"unknown protocol 'sam'; known are single, csfpn"):
+        Predictor(checkpoint, protocol="sam")
+
+
+def test_protocol__without_a_cascade_one_pass(checkpoint: Checkpoint, recorder: Recorder) -> None:
+    recorder.config = replace(recorder.config, cascade="none")
+    Predictor(with_model(checkpoint, recorder)).predict(IMAGE, [Click(30, 40)])
+    assert len(recorder.seen) == 1
+
+
+@pytest.mark.parametrize("protocol", sorted(PROTOCOLS))
+def test_predict_batch__equals_one_at_a_time(checkpoint: Checkpoint, protocol: str) -> None:
+    predictor = Predictor(checkpoint, protocol=protocol)
+    previous = np.zeros((90, 130), np.float32)
+    previous[20:60, 30:90] = 0.9
+    requests = [
+        Request(IMAGE, [Click(20, 30)]),
+        Request(
+            IMAGE[:, ::-1].copy(), [Click(20, 30), Click(80, 100, positive=False), Click(40, 40)], previous
+        ),
+        Request(IMAGE[:64].copy(), [Click(60, 9)]),
+        Request(IMAGE, [Click(3, 3, positive=False)]),
+        Request(IMAGE, [], box=(10, 20, 60, 90)),
+    ]
+    for request, together in zip(requests, predictor.predict_batch(requests), strict=True):
+        alone = predictor.predict(request.image, request.clicks, request.previous, request.box)
+        np.testing.assert_allclose(together.probability, alone.probability, atol=2e-5)
