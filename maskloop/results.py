@@ -6,6 +6,7 @@ counts an object solved by the 20th click among the failures; we do not.)
 """
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,8 +25,10 @@ MAX_CLICKS = 20
 THRESHOLDS = (80, 85, 90, 95)
 """IoU in percent at which clicks are counted."""
 HISTOGRAM_BINS = {"1-5": (1, 5), "6-10": (6, 10), "11-15": (11, 15), "16-20": (16, 20)}
-SMALL, MEDIUM = 32**2, 96**2
-"""Areas in pixels up to which COCO calls an object small, and medium."""
+SIZES = {"small": 32**2, "medium": 96**2, "large": math.inf}
+"""COCO's names of sizes, and the area in pixels below which an object has them."""
+SHARES = {"below 1 %": 0.01, "1 to 10 %": 0.1, "above 10 %": math.inf}
+"""The same for the share of the image that an object covers."""
 FORMAT, VERSION = "maskloop result", 1
 SETTINGS = ("model", "dataset", "annotator", "max_clicks", "stop")
 """What a result file says of the evaluation as a whole: fields of `Report`."""
@@ -59,8 +62,13 @@ class ObjectResult:
 
     @property
     def size(self) -> str:
-        """`small`, `medium` or `large`, by COCO's areas."""
-        return "small" if self.area < SMALL else "medium" if self.area < MEDIUM else "large"
+        """A name of `SIZES`."""
+        return next(name for name, end in SIZES.items() if self.area < end)
+
+    @property
+    def share(self) -> str:
+        """A name of `SHARES`."""
+        return next(name for name, end in SHARES.items() if self.area / (self.height * self.width) < end)
 
     def clicks_to(self, threshold: float) -> int | None:
         """Number of the first click that reached an IoU; None if none did."""
@@ -121,34 +129,40 @@ class Report:
 
     def seconds_per_click(self, until: float | None = None) -> float:
         """Mean seconds of a prediction, over all clicks, or only those up to the one that reached an IoU."""
+        ends = [None] * len(self.objects) if until is None else self._clicks_to(until)
         seconds = [
-            value
-            for item in self.objects
-            for value in item.seconds[: None if until is None else item.clicks_to(until)]
+            value for item, end in zip(self.objects, ends, strict=True) for value in item.seconds[:end]
         ]
         return float(np.mean(seconds)) if seconds else 0.0
 
     def to_dict(self) -> dict[str, Any]:
-        """The figures as plain values for JSON."""
-        return {
+        """The figures as plain values for JSON; after an early stop only those that it can tell."""
+        figures = {
             "objects": len(self.objects),
             "stop": self.stop,
             **{f"noc{percent}": self.noc(percent / 100) for percent in self.thresholds},
             **{f"nof{percent}": self.failures(percent / 100) for percent in self.thresholds},
             "iou_at_click": self.iou_at_click(),
             "boundary_iou": self.boundary_iou(),
-            "histogram90": self.histogram(0.9) if 90 in self.thresholds else None,
             "seconds_per_click": self.seconds_per_click(),
-            "seconds_per_click_to_90": self.seconds_per_click(until=0.9),
         }
+        if 90 in self.thresholds:
+            figures |= {
+                "histogram90": self.histogram(0.9),
+                "seconds_per_click_to_90": self.seconds_per_click(until=0.9),
+            }
+        return figures
 
     def to_frame(self) -> pd.DataFrame:
         """One row an object; the mean of a column of figures is the figure of the dataset.
 
-        image_id, image, category, height, width, area, size; noc<percent>, failed<percent>; iou1, iou2, ...
-        after each click; boundary_iou; clicks made and the mean seconds of one.
+        image_id, image, category, height, width, area, size, share; noc<percent>, failed<percent>; iou1,
+        iou2, ... after each click; boundary_iou; clicks made and the mean seconds of one.
         """
-        return pd.DataFrame([self._row(item) for item in self.objects])
+        frame = pd.DataFrame([self._row(item) for item in self.objects])
+        for name, bins in (("size", SIZES), ("share", SHARES)):
+            frame[name] = pd.Categorical(frame[name], categories=list(bins), ordered=True)
+        return frame
 
     def write(self, path: Path) -> None:
         """Write a result file: JSON with the figures and every object."""
@@ -199,6 +213,7 @@ class Report:
             "width": item.width,
             "area": item.area,
             "size": item.size,
+            "share": item.share,
             **{f"noc{percent}": number or self.max_clicks for percent, number in to.items()},
             **{f"failed{percent}": number is None for percent, number in to.items()},
             **{f"iou{number}": iou for number, iou in enumerate(item.ious, start=1)},
