@@ -55,9 +55,9 @@ class Instance:
 def open_coco(root: Path, split: str | None) -> list[Read]:
     """One reader an instance, image by image.
 
-    Split `seen` is ten objects of each category of Pascal VOC, `unseen` ten of each other one; a category with
-    fewer gives all. The ten are those whose annotation's number has the lowest SHA-256 (as text), so that
-    everyone draws the same. Without a split it is all instances.
+    Split `seen` is ten objects of each category of Pascal VOC, `unseen` ten of each other one; a category
+    with fewer gives all. The ten are those whose annotation's number, as text, has the lowest SHA-256, so
+    that everyone draws the same. Without a split it is all instances.
     """
     file = _annotation_file(root)
     instances = load_instances(file)
@@ -207,8 +207,8 @@ def _nothing_left(file: Path, annotations: Sequence[Mapping[str, Any]]) -> str:
     empty = sum(not entry.get("segmentation") for entry in annotations)
     return (
         f"{str(file)!r} holds no mask of one object: of {len(annotations)} annotations {crowds} are marked"
-        f" iscrowd, {empty} have no segmentation, the rest no pixel. CVAT marks brush masks as iscrowd: set it"
-        " to 0 where they are single objects."
+        f" iscrowd, {empty} have no segmentation, the rest no pixel. CVAT marks brush masks as iscrowd: set"
+        " it to 0 where they are single objects."
     )
 
 
@@ -223,8 +223,8 @@ def _annotation_file(root: Path) -> Path:
         names = ", ".join(path.relative_to(root).as_posix() for path in files[:8])
         raise DatasetError(
             f"{str(root)!r} must hold 'annotations/{PREFERRED}' and 'val2017', or exactly one *.json in"
-            f" itself or in 'annotations', not {len(files)}{': ' + names if names else ''}. Else give the path"
-            f" of the JSON file. {found(root)}"
+            f" itself or in 'annotations', not {len(files)}{': ' + names if names else ''}. Else give the"
+            f" path of the JSON file. {found(root)}"
         )
     return files[0]
 

@@ -1,30 +1,13 @@
-from io import BytesIO
-
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
+import torch
 
-from maskloop import datasets
-from maskloop.datasets import open_dataset
+from maskloop.corpus import Corpus
+from maskloop.datasets import Sample, open_dataset, shards, write_parquet
 from maskloop.errors import DatasetError
 from maskloop.masks import encode_coco
-
-IMAGE = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
-LEFT = np.zeros((4, 6), dtype=bool)
-LEFT[:, :2] = True
-
-
-def png(pixels):
-    buffer = BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def save(root, name, pixels):
-    path = root / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path)
+from tests.datasets.files import IMAGE, LEFT, png
 
 
 def row(image_id, masks, split="test", image=None):
@@ -44,22 +27,6 @@ def row(image_id, masks, split="test", image=None):
 
 def write_shard(path, rows, **options):
     pd.DataFrame(rows).to_parquet(path, index=False, **options)
-
-
-class TestOpenDataset:
-    def test_open_dataset__unknown_name(self, tmp_path):
-        with pytest.raises(DatasetError, match=r"'coco'.*Known: parquet, grabcut, berkeley, davis"):
-            open_dataset("coco", tmp_path)
-
-    @pytest.mark.parametrize("name", ["parquet", "grabcut", "berkeley", "davis"])
-    def test_open_dataset__no_such_folder(self, name, tmp_path):
-        with pytest.raises(DatasetError, match=r"nowhere.*There is no such folder"):
-            open_dataset(name, tmp_path / "nowhere")
-
-    @pytest.mark.parametrize("limit", [0, -1])
-    def test_open_dataset__limit_that_leaves_none(self, limit, tmp_path):
-        with pytest.raises(DatasetError, match=f"limit of {limit}"):
-            open_dataset("parquet", tmp_path, limit=limit)
 
 
 class TestParquet:
@@ -118,8 +85,8 @@ class TestParquet:
 
     def test_sample__image_decoded_once_for_its_objects(self, tmp_path, monkeypatch):
         calls = []
-        decode = datasets.decode_image
-        monkeypatch.setattr(datasets, "decode_image", lambda data: calls.append(1) or decode(data))
+        decode = shards.decode_image
+        monkeypatch.setattr(shards, "decode_image", lambda data: calls.append(1) or decode(data))
         write_shard(tmp_path / "made-00.parquet", [row("a", [LEFT] * 5)])
         samples = open_dataset("parquet", tmp_path)
         assert not calls  # opening decodes nothing
@@ -150,106 +117,45 @@ class TestParquet:
         assert [sample.image_id for sample in later] == ["b"]
 
 
-class TestGrabCut:
-    def test_open_dataset__published_layout(self, tmp_path):
-        levels = np.array([[0, 64, 128, 255]], np.uint8)
-        save(tmp_path, "data_GT/banana1.bmp", IMAGE[:1, :4])
-        save(tmp_path, "data_GT/person.jpg", IMAGE[:1, :4])
-        save(tmp_path, "data_GT/upper.JPG", IMAGE[:1, :4])
-        for name in ("banana1", "person", "upper"):
-            save(tmp_path, f"boundary_GT/{name}.bmp", levels)
-        (tmp_path / "data_GT" / "Thumbs.db").touch()
-        (tmp_path / "data_GT" / "._person.jpg").touch()
-        samples = open_dataset("grabcut", tmp_path)
-        assert [sample.image_id for sample in samples] == ["banana1", "person", "upper"]
-        assert samples[0].mask.tolist() == [[False, False, False, True]]
-        assert samples[0].ignore.tolist() == [[False, False, True, False]]
-        np.testing.assert_array_equal(samples[0].image, IMAGE[:1, :4])
+class TestWriteParquet:
+    SCENE = np.tile(np.arange(0, 240, 8, dtype=np.uint8)[None, :, None], (40, 1, 3))
+    HALF = np.zeros((40, 30), dtype=bool)
+    HALF[:20] = True
 
-    def test_open_dataset__has_no_splits(self, tmp_path):
-        with pytest.raises(DatasetError, match="'grabcut' has no splits"):
-            open_dataset("grabcut", tmp_path, split="test")
+    def samples(self, count=2):
+        for number in range(count):
+            yield Sample(f"a{number}", self.SCENE, self.HALF, None, "upper")
+            yield Sample(f"a{number}#1", self.SCENE, ~self.HALF, None, "lower")
 
-    def test_open_dataset__folders_of_another_dataset(self, tmp_path):
-        save(tmp_path, "img/a.png", IMAGE)
-        save(tmp_path, "gt/a.png", IMAGE)
-        with pytest.raises(DatasetError, match=r"'data_GT'.*'boundary_GT'.*Found there: gt, img\."):
-            open_dataset("grabcut", tmp_path)
+    def test_write_parquet__read_again(self, tmp_path):
+        (file,) = write_parquet(self.samples(), tmp_path / "made", "made", split="val")
+        assert file.name == "made-00.parquet"
+        assert list(pd.read_parquet(file)["source"]) == ["made", "made"]
+        again = open_dataset("parquet", tmp_path / "made", split="val")
+        assert [sample.image_id for sample in again] == ["a0", "a0#1", "a1", "a1#1"]
+        assert [sample.category for sample in again[:2]] == ["upper", "lower"]
+        np.testing.assert_array_equal(again[3].mask, ~self.HALF)
+        assert np.abs(again[0].image.astype(int) - self.SCENE).max() < 16
 
-    def test_open_dataset__image_without_mask(self, tmp_path):
-        save(tmp_path, "data_GT/a.png", IMAGE)
-        save(tmp_path, "data_GT/b.png", IMAGE)
-        save(tmp_path, "boundary_GT/a.png", IMAGE)
-        with pytest.raises(DatasetError, match=r"'data_GT' \(2\) .*'boundary_GT' \(1\).*Alone: b\."):
-            open_dataset("grabcut", tmp_path)
+    def test_write_parquet__trains(self, tmp_path):
+        write_parquet(self.samples(), tmp_path, "made")
+        scene = Corpus.read(tmp_path).draw(torch.Generator().manual_seed(0))
+        assert scene.image.shape == (3, 40, 30) and scene.masks.shape == (2, 40, 30)
 
-    def test_open_dataset__empty_folders(self, tmp_path):
-        for name in ("data_GT", "boundary_GT"):
-            (tmp_path / name).mkdir()
-        with pytest.raises(DatasetError, match=r"\(0\)"):
-            open_dataset("grabcut", tmp_path)
+    def test_write_parquet__several_shards(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(shards, "ROWS_PER_SHARD", 3)
+        monkeypatch.setattr(shards, "ROWS_PER_GROUP", 2)
+        files = write_parquet(self.samples(7), tmp_path, "made")
+        assert [len(pd.read_parquet(file)) for file in files] == [3, 3, 1]
+        assert [sample.image_id for sample in open_dataset("parquet", tmp_path)][::2] == [
+            f"a{number}" for number in range(7)
+        ]
 
-    def test_open_dataset__two_images_of_one_name(self, tmp_path):
-        save(tmp_path, "data_GT/a.png", IMAGE)
-        save(tmp_path, "data_GT/a.bmp", IMAGE)
-        save(tmp_path, "boundary_GT/a.bmp", IMAGE)
-        with pytest.raises(DatasetError, match=r"'a\.bmp' and 'a\.png'.*share a name"):
-            open_dataset("grabcut", tmp_path)
+    def test_write_parquet__never_over_other_shards(self, tmp_path):
+        write_parquet(self.samples(), tmp_path, "made")
+        with pytest.raises(DatasetError, match="holds shards of 'made' already"):
+            write_parquet(self.samples(1), tmp_path, "made")
 
-    def test_sample__damaged_mask(self, tmp_path):
-        save(tmp_path, "data_GT/a.png", IMAGE)
-        save(tmp_path, "boundary_GT/a.bmp", IMAGE)
-        (tmp_path / "boundary_GT" / "a.bmp").write_bytes(b"BM")
-        with pytest.raises(DatasetError, match=r"'a'.*a\.bmp"):
-            open_dataset("grabcut", tmp_path)[0]
-
-
-class TestBerkeley:
-    def test_open_dataset__several_masks_an_image(self, tmp_path):
-        save(tmp_path, "images/113334.jpg", IMAGE)
-        save(tmp_path, "images/216053.jpg", IMAGE)
-        save(tmp_path, "masks/113334.png", LEFT.astype(np.uint8) * 255)
-        save(tmp_path, "masks/216053#1.png", LEFT.astype(np.uint8) * 255)
-        save(tmp_path, "masks/216053#2.png", (~LEFT).astype(np.uint8) * 255)
-        samples = open_dataset("berkeley", tmp_path)
-        assert [sample.image_id for sample in samples] == ["113334", "216053#1", "216053#2"]
-        np.testing.assert_array_equal(samples[2].mask, ~LEFT)
-        assert samples[1].image is samples[2].image
-        assert samples[2].ignore is None
-
-    def test_open_dataset__image_stored_again_for_each_mask(self, tmp_path):
-        for name in ("a#0", "a#1"):
-            save(tmp_path, f"images/{name}.png", IMAGE)
-            save(tmp_path, f"masks/{name}.png", LEFT.astype(np.uint8) * 255)
-        assert [sample.image_id for sample in open_dataset("berkeley", tmp_path)] == ["a#0", "a#1"]
-
-    def test_sample__mask_of_zeros_and_ones(self, tmp_path):
-        save(tmp_path, "images/a.png", IMAGE)
-        save(tmp_path, "masks/a.png", LEFT.astype(np.uint8))
-        np.testing.assert_array_equal(open_dataset("berkeley", tmp_path)[0].mask, LEFT)
-
-
-class TestDavis:
-    @pytest.mark.parametrize("value", [1, 38, 128, 255])
-    def test_sample__every_value_but_zero_is_the_object(self, value, tmp_path):
-        save(tmp_path, "img/bear_00000.jpg", IMAGE)
-        save(tmp_path, "gt/bear_00000.png", LEFT.astype(np.uint8) * np.uint8(value))
-        (sample,) = open_dataset("davis", tmp_path)
-        assert sample.image_id == "bear_00000" and sample.ignore is None
-        np.testing.assert_array_equal(sample.mask, LEFT)
-
-    def test_sample__several_colored_objects_are_one(self, tmp_path):
-        colors = np.zeros((4, 6, 3), np.uint8)
-        colors[:, 0] = [128, 0, 0]
-        colors[:, 1] = [0, 0, 64]
-        save(tmp_path, "img/a.jpg", IMAGE)
-        save(tmp_path, "gt/a.png", colors)
-        np.testing.assert_array_equal(open_dataset("davis", tmp_path)[0].mask, LEFT)
-
-    def test_sample__palette_with_transparency(self, tmp_path):
-        save(tmp_path, "img/a.jpg", IMAGE)
-        indexed = Image.fromarray(LEFT.astype(np.uint8)).convert("P")
-        indexed.putpalette([0, 0, 0, 128, 0, 0])
-        (tmp_path / "gt").mkdir()
-        indexed.save(tmp_path / "gt" / "a.png", transparency=0)
-        np.testing.assert_array_equal(open_dataset("davis", tmp_path)[0].mask, LEFT)
+    def test_write_parquet__no_samples(self, tmp_path):
+        with pytest.raises(DatasetError, match="no sample to write"):
+            write_parquet([], tmp_path, "made")
