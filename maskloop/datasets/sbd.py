@@ -33,8 +33,8 @@ class _Instances:
     categories: npt.NDArray[np.integer]
 
     def present(self) -> list[int]:
-        numbers = np.unique(self.numbers)
-        return [int(number) for number in numbers if 0 < number < VOID]
+        numbers = np.flatnonzero(np.bincount(self.numbers.ravel(), minlength=VOID + 1)[:VOID])
+        return [int(number) for number in numbers if number > 0]
 
     def category(self, number: int) -> str:
         category = int(self.categories[number - 1])
