@@ -48,9 +48,7 @@ class Cost:
         return sum(stage.milliseconds for stage in self.stages)
 
 
-def measure_cost(
-    config: ModelConfig, height: int, width: int, clicks: int = 5, repeats: int = 5
-) -> Cost:
+def measure_cost(config: ModelConfig, height: int, width: int, clicks: int = 5, repeats: int = 5) -> Cost:
     """Build a network and measure it on a random image.
 
     Args:
