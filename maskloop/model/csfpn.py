@@ -37,6 +37,8 @@ class ModelConfig:
     """Tell positive from negative nodes in SGN and HSGN; the paper's nodes carry no sign."""
     long_side: int = 256
     """Longer side in pixels of what the predictor shows it; belongs to the size it was trained at."""
+    cascade: str = "shared"
+    """Second pass on the zoomed region: `none`, `shared` (same weights), `finetuned` (weights of its own)."""
 
     def __post_init__(self) -> None:
         if self.encoder not in ENCODERS:
