@@ -16,6 +16,7 @@ from maskloop.errors import DatasetError, TrainingError
 from maskloop.masks import encode_coco
 from maskloop.model import CSFPN, ModelConfig
 from maskloop.training import TrainingConfig, train
+from maskloop.training.log import read_log
 
 SMALL = ModelConfig(channels=12, hires_channels=8, heads=1)
 
@@ -82,7 +83,7 @@ def test_train__learns(shard: Path, tmp_path: Path) -> None:
         name="discs", steps=40, batch=4, size=64, warmup=5, learning_rate=3e-3, encoder_rate=1.0
     )
     train(small_model(), Corpus.read(shard), tmp_path, config, progress=False)
-    losses = [float(line.split(",")[1]) for line in (tmp_path / "log.csv").read_text().split()]
+    losses = [float(row["loss"]) for row in read_log(tmp_path / "log.csv")]
     assert np.mean(losses[-4:]) < 0.8 * np.mean(losses[:4])
 
 
@@ -129,7 +130,7 @@ class Squares:
 
 config = TrainingConfig(batch=2, size=64)
 run = Run(CSFPN(ModelConfig(channels=12, hires_channels=8)), config, "cpu")
-print(run.advance(draw_batch(Squares(), config, run.generator, "cpu")))
+print(run.advance(draw_batch(Squares(), config, run.generator, "cpu")).loss)
 """
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=300, check=False
