@@ -4,7 +4,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +20,26 @@ WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 
 
+FINETUNED = "finetuned"
+FINE = "fine."
+"""What the names of the fine network's weights begin with."""
+
+
 @dataclass(frozen=True)
 class Checkpoint:
-    """A network in evaluation mode, float32, with what its folder says of it."""
+    """Networks in evaluation mode, float32, with what their folder says of them."""
 
     model: CSFPN
+    fine: CSFPN | None
+    """The cascade's second network, where it has weights of its own (`cascade: finetuned`)."""
     name: str
     sha256: str
     metadata: dict[str, Any]
 
 
-def save_checkpoint(model: CSFPN, directory: Path, name: str, metadata: Mapping[str, Any]) -> str:
+def save_checkpoint(
+    model: CSFPN, directory: Path, name: str, metadata: Mapping[str, Any], fine: CSFPN | None = None
+) -> str:
     """Write weights in half precision and their description; each file appears whole or not at all.
 
     Args:
@@ -38,12 +47,21 @@ def save_checkpoint(model: CSFPN, directory: Path, name: str, metadata: Mapping[
         directory: is made when missing; files of an older checkpoint in it are replaced.
         name: short name shown in versions, such as `default`.
         metadata: how it was trained, plain JSON values.
+        fine: the cascade's second network, of the same configuration; it makes the checkpoint `finetuned`.
 
     Returns:
         The sha256 of the weights file.
+
+    Raises:
+        CheckpointError: the configuration is `finetuned`, and there is no second network.
     """
+    if fine is None and model.config.cascade == FINETUNED:
+        raise CheckpointError(
+            f"the network's cascade is {FINETUNED!r}, but no fine network is given; give it, or say 'shared'"
+        )
+    config = model.config if fine is None else replace(model.config, cascade=FINETUNED)
     directory.mkdir(parents=True, exist_ok=True)
-    weights = {key: _compact(value) for key, value in model.state_dict().items()}
+    weights = {key: _compact(value) for key, value in _named(model, fine).items()}
     with tempfile.TemporaryDirectory(dir=directory) as folder:
         fresh = Path(folder) / WEIGHTS
         save_file(weights, fresh)
@@ -51,7 +69,7 @@ def save_checkpoint(model: CSFPN, directory: Path, name: str, metadata: Mapping[
         described = {
             "name": name,
             "sha256": sha256,
-            "model": model.config.to_dict(),
+            "model": config.to_dict(),
             "training": dict(metadata),
         }
         text = Path(folder) / CONFIG
@@ -83,15 +101,28 @@ def load_checkpoint(directory: Path, sha256: str | None = None) -> Checkpoint:
             raise CheckpointError(
                 f"{weights_file} has sha256 {found}, expected {wanted}; copy the checkpoint again"
             )
-    model = CSFPN(ModelConfig.from_dict(config["model"]))
-    model.load_state_dict(_read_weights(weights_file, model))
-    return Checkpoint(model.eval(), str(config["name"]), found, dict(config.get("training", {})))
+    model_config = ModelConfig.from_dict(config["model"])
+    model = CSFPN(model_config).eval()
+    fine = CSFPN(model_config).eval() if model_config.cascade == FINETUNED else None
+    weights = _read_weights(weights_file, _named(model, fine))
+    model.load_state_dict({key: value for key, value in weights.items() if not key.startswith(FINE)})
+    if fine is not None:
+        fine.load_state_dict({key: weights[FINE + key] for key in fine.state_dict()})
+    return Checkpoint(model, fine, str(config["name"]), found, dict(config.get("training", {})))
 
 
 def digest(file: Path) -> str:
     """sha256 of a file, hexadecimal."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _named(model: CSFPN, fine: CSFPN | None) -> dict[str, Tensor]:
+    """The weights of both networks by their names in the file."""
+    weights: dict[str, Tensor] = model.state_dict()
+    if fine is not None:
+        weights = weights | {FINE + key: value for key, value in fine.state_dict().items()}
+    return weights
 
 
 def _compact(value: Tensor) -> Tensor:
@@ -115,12 +146,12 @@ def _read_config(directory: Path) -> dict[str, Any]:
     return dict(config)
 
 
-def _read_weights(file: Path, model: CSFPN) -> dict[str, Tensor]:
+def _read_weights(file: Path, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Read weights that must have the names and shapes of `own`."""
     try:
         weights = load_file(file)
     except SafetensorError as error:
         raise CheckpointError(f"{file} is damaged ({error}); copy the checkpoint again") from error
-    own = model.state_dict()
     strange = sorted(set(weights) ^ set(own)) or [
         name for name in own if own[name].shape != weights[name].shape
     ]
