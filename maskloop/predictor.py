@@ -87,7 +87,8 @@ class Predictor:
         if name not in PROTOCOLS:
             raise CheckpointError(f"unknown protocol {name!r}; known are {', '.join(PROTOCOLS)}")
         self.protocol = PROTOCOLS[name]
-        self._coarse = self._fine = checkpoint.model
+        self._coarse = checkpoint.model
+        self._fine = checkpoint.fine or checkpoint.model
         self._long_side = long_side or config.long_side
         self.sha256 = checkpoint.sha256
         self.version = f"{checkpoint.name}-{checkpoint.sha256[:8]}"

@@ -148,6 +148,11 @@ def test_protocol__unknown(checkpoint: Checkpoint) -> None:
         Predictor(checkpoint, protocol="sam")
 
 
+def test_protocol__a_fine_network_makes_the_second_pass(checkpoint: Checkpoint, recorder: Recorder) -> None:
+    Predictor(replace(checkpoint, fine=recorder)).predict(IMAGE, [Click(30, 40)])
+    assert len(recorder.seen) == 1
+
+
 def test_protocol__without_a_cascade_one_pass(checkpoint: Checkpoint, recorder: Recorder) -> None:
     recorder.config = replace(recorder.config, cascade="none")
     Predictor(with_model(checkpoint, recorder)).predict(IMAGE, [Click(30, 40)])

@@ -59,8 +59,6 @@ class ModelConfig:
     """Second pass on the zoomed region: none, with the same weights, or with weights of its own."""
     long_side: int = 256
     """Longer side in pixels of what the predictor shows it; belongs to the size it was trained at."""
-    cascade: str = "shared"
-    """Second pass on the zoomed region: `none`, `shared` (same weights), `finetuned` (weights of its own)."""
 
     def __post_init__(self) -> None:
         _check_choice("encoder", self.encoder, sorted(ENCODERS))
