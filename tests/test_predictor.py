@@ -8,7 +8,7 @@ from maskloop.checkpoint import save_checkpoint
 from maskloop.clicks import Click
 from maskloop.errors import ClickError, ImageError, MaskError
 from maskloop.model import CSFPN, ModelConfig
-from maskloop.predictor import Predictor
+from maskloop.predictor import Predictor, Request
 
 IMAGE = np.random.default_rng(0).integers(0, 255, (90, 130, 3), dtype=np.uint8)
 
@@ -30,6 +30,20 @@ def test_predict__pure_function_of_its_arguments(predictor: Predictor) -> None:
     np.testing.assert_array_equal(first, second)
     np.testing.assert_array_equal(image, IMAGE)
     assert not previous.any()
+
+
+def test_predict_batch__each_as_if_alone(predictor: Predictor) -> None:
+    previous = np.random.default_rng(1).random((90, 130), np.float32)
+    small = np.ascontiguousarray(IMAGE[:50, :60])
+    requests = [
+        Request(IMAGE, [Click(20, 30), Click(70, 100, positive=False)], previous),
+        Request(small, [Click(10, 10)]),
+        Request(IMAGE, [], box=(10, 20, 70, 90)),
+    ]
+    alone = [predictor.predict(one.image, one.clicks, one.previous, one.box) for one in requests]
+    together = predictor.predict_batch(requests)
+    for one, other in zip(together, alone, strict=True):
+        np.testing.assert_allclose(one.probability, other.probability, atol=1e-5)
 
 
 def test_predict__order_of_clicks_does_not_matter(predictor: Predictor) -> None:
