@@ -13,8 +13,8 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
-from maskloop.arrays import Mask, Plane
-from maskloop.clicks import Click, next_click
+from maskloop.arrays import Mask
+from maskloop.clicks import Click, Depth, next_click
 from maskloop.datasets import Sample
 from maskloop.errors import EvaluationError
 
@@ -36,7 +36,7 @@ class CentreAnnotator:
     """Clicks the most interior pixel of the larger error: `next_click`, the protocol of published figures."""
 
     def click(self, prediction: Mask, sample: Sample, clicked: Sequence[Click]) -> Click | None:
-        return next_click(prediction, sample.mask, sample.ignore, clicked)
+        return next_click(prediction, sample.mask, sample.ignore, clicked, squared_depth)
 
     def describe(self) -> dict[str, Any]:
         return {"name": "centre"}
@@ -58,7 +58,7 @@ class NoisyAnnotator:
             raise EvaluationError(f"clicks cannot miss by {self.pixels} pixels; give 0 or more")
 
     def click(self, prediction: Mask, sample: Sample, clicked: Sequence[Click]) -> Click | None:
-        meant = next_click(prediction, sample.mask, sample.ignore, clicked)
+        meant = CentreAnnotator().click(prediction, sample, clicked)
         if meant is None:
             return None
         generator = _generator(self.seed, sample, len(clicked))
@@ -75,23 +75,23 @@ class RealisticAnnotator:
     """Clicks somewhere inside the larger error, the more likely the farther from the error's edge.
 
     Which error is the larger one is decided as by the ideal annotator; the pixel is drawn with a probability
-    proportional to its distance to the nearest pixel outside that error. People click so: inside what is
-    wrong, seldom at its rim, seldom at its very centre. (RClicks, NeurIPS 2024, fits a network to clicks of
-    people instead; this is the same idea without one.)
+    proportional to its distance to the nearest pixel outside that error: anywhere inside what is wrong,
+    seldom at its rim. A choice of ours, not fitted to clicks of people as in RClicks (NeurIPS 2024), whose
+    annotators draw from the error region as well.
     """
 
     seed: int = 0
 
     def click(self, prediction: Mask, sample: Sample, clicked: Sequence[Click]) -> Click | None:
-        ideal = next_click(prediction, sample.mask, sample.ignore, clicked)
+        ideal = CentreAnnotator().click(prediction, sample, clicked)
         if ideal is None:
             return None
         error = sample.mask & ~prediction if ideal.positive else prediction & ~sample.mask
-        depth = _depth(error if sample.ignore is None else error & ~sample.ignore)
+        depth = np.sqrt(squared_depth(error if sample.ignore is None else error & ~sample.ignore))
         for click in clicked:
             depth[math.floor(click.row + 0.5), math.floor(click.col + 0.5)] = 0
         inside = np.flatnonzero(depth)
-        weights = depth.flat[inside].astype(np.float64)
+        weights = depth.flat[inside]
         generator = _generator(self.seed, sample, len(clicked))
         row, col = divmod(int(generator.choice(inside, p=weights / weights.sum())), depth.shape[1])
         return Click(row, col, ideal.positive)
@@ -100,11 +100,15 @@ class RealisticAnnotator:
         return {"name": "realistic", **asdict(self)}
 
 
-def _depth(region: Mask) -> Plane:
-    """Distance in pixels to the nearest pixel outside a region, (H, W); beyond the image is outside."""
+def squared_depth(region: Mask) -> Depth:
+    """OpenCV's counterpart of `maskloop.clicks.squared_depth`: the same integers, and sooner on large images.
+
+    OpenCV gives roots in single precision, whose squares round to the integers they came from for depths up
+    to 2,000 pixels.
+    """
     padded = np.pad(region.astype(np.uint8), 1)
-    distance = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    return distance[1:-1, 1:-1].astype(np.float32)
+    distance = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
+    return np.rint(np.square(distance, dtype=np.float64)).astype(np.int32)
 
 
 def _generator(seed: int, sample: Sample, number: int) -> np.random.Generator:

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
@@ -18,9 +18,7 @@ from maskloop.model import CSFPN, ModelConfig
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
-
-
-FINETUNED = "finetuned"
+FINETUNED: Literal["finetuned"] = "finetuned"
 FINE = "fine."
 """What the names of the fine network's weights begin with."""
 

@@ -1,15 +1,19 @@
 """Clicks: what a person gives, how the network sees them, and an annotator simulated from the truth."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from maskloop.arrays import Mask
 from maskloop.distance import squared_distance
 from maskloop.errors import ClickError
+
+Depth = npt.NDArray[np.int32]
+"""(H, W), squared distances in pixels."""
 
 DISK_RADIUS = 5.0
 """Radius of a click's disk in pixels of the network's input (arXiv 2203.05145, as in RITM)."""
@@ -84,11 +88,18 @@ def inside(rows: Tensor, cols: Tensor, height: int, width: int) -> Tensor:
     return (row >= 0) & (row < height) & (col >= 0) & (col < width)
 
 
+def squared_depth(region: Mask) -> Depth:
+    """Squared distance to the nearest pixel outside a region, (H, W) integers; see `squared_distance`."""
+    depth: Depth = squared_distance(torch.from_numpy(np.ascontiguousarray(region))).numpy()
+    return depth
+
+
 def next_click(
     prediction: Mask,
     target: Mask,
     ignore: Mask | None = None,
     clicked: Sequence[Click] = (),
+    depth: Callable[[Mask], Depth] = squared_depth,
 ) -> Click | None:
     """The next click of the simulated annotator (RITM's protocol, arXiv 2102.06583).
 
@@ -101,13 +112,14 @@ def next_click(
         target: mask wanted, (H, W) bool.
         ignore: pixels that count for nothing, (H, W) bool.
         clicked: clicks already made; their pixels are not clicked again.
+        depth: what computes squared distances; another one must give the same integers.
 
     Returns:
         The click, or None when no pixel is wrong that was not clicked before.
     """
     valid = np.ones_like(target) if ignore is None else ~ignore
-    missed = _interior(target & ~prediction & valid, clicked)
-    wrong = _interior(prediction & ~target & valid, clicked)
+    missed = _interior(target & ~prediction & valid, clicked, depth)
+    wrong = _interior(prediction & ~target & valid, clicked, depth)
     positive = missed.depth > wrong.depth
     error = missed if positive else wrong
     return Click(error.row, error.col, positive) if error.depth > 0 else None
@@ -120,7 +132,7 @@ class _Interior:
     col: int = 0
 
 
-def _interior(region: Mask, clicked: Sequence[Click]) -> _Interior:
+def _interior(region: Mask, clicked: Sequence[Click], measure: Callable[[Mask], Depth]) -> _Interior:
     """The pixel of a region farthest from its outside, clicked pixels left out."""
     rows, cols = np.flatnonzero(region.any(axis=1)), np.flatnonzero(region.any(axis=0))
     if not rows.size:
@@ -128,7 +140,7 @@ def _interior(region: Mask, clicked: Sequence[Click]) -> _Interior:
     top, left = int(rows[0]), int(cols[0])
     box = region[top : rows[-1] + 1, left : cols[-1] + 1]
     # beyond its bounding box nothing belongs to the region, which is what the transform assumes of a border
-    depth = squared_distance(torch.from_numpy(np.ascontiguousarray(box))).numpy()
+    depth = measure(box)
     for click in clicked:
         row, col = int(np.floor(click.row + 0.5)) - top, int(np.floor(click.col + 0.5)) - left
         if 0 <= row < depth.shape[0] and 0 <= col < depth.shape[1]:

@@ -15,7 +15,7 @@ from maskloop.annotators import Annotator, CentreAnnotator
 from maskloop.arrays import Image, Plane
 from maskloop.clicks import Click
 from maskloop.datasets import Sample
-from maskloop.errors import DatasetError
+from maskloop.errors import DatasetError, EvaluationError
 from maskloop.masks import encode_coco
 from maskloop.metrics import boundary_iou, intersection_over_union
 from maskloop.predictor import Prediction, Request
@@ -77,9 +77,14 @@ def evaluate(
 
     Raises:
         DatasetError: there are no samples, or one of them cannot be read.
+        EvaluationError: no clicks are to be made.
     """
     if not len(samples):
         raise DatasetError("there is no sample to evaluate on; check the dataset's folder, split and limit")
+    if min(max_clicks, batch) < 1:
+        raise EvaluationError(
+            f"{max_clicks} clicks on {batch} objects at a time measure nothing; give 1 or more"
+        )
     annotator = annotator or CentreAnnotator()
     results: dict[int, ObjectResult] = {}
     with tqdm(total=len(samples), disable=not progress, unit="object", mininterval=2) as bar:

@@ -137,7 +137,7 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """The figures as plain values for JSON; after an early stop only those that it can tell."""
-        figures = {
+        figures: dict[str, Any] = {
             "objects": len(self.objects),
             "stop": self.stop,
             **{f"noc{percent}": self.noc(percent / 100) for percent in self.thresholds},

@@ -1,7 +1,17 @@
+import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from maskloop.annotators import Annotator, CentreAnnotator, NoisyAnnotator, RealisticAnnotator
+from maskloop import clicks as core
+from maskloop.annotators import (
+    Annotator,
+    CentreAnnotator,
+    NoisyAnnotator,
+    RealisticAnnotator,
+    squared_depth,
+)
 from maskloop.clicks import Click, next_click
 from maskloop.datasets import Sample
 from maskloop.errors import EvaluationError
@@ -113,3 +123,51 @@ def test_realistic__no_ignored_pixel_and_none_twice() -> None:
 )
 def test_describe(annotator: Annotator, expected: dict) -> None:
     assert annotator.describe() == expected
+
+
+def _blotches(height: int, width: int, share: float, blur: int, seed: int) -> np.ndarray:
+    """A mask of this share of the pixels, from salt and pepper to a few large blotches."""
+    noise = np.random.default_rng(seed).random((height, width))
+    smooth = cv2.blur(noise, (blur, blur))
+    return smooth >= np.quantile(smooth, share)
+
+
+masks = st.builds(
+    _blotches,
+    height=st.integers(1, 90),
+    width=st.integers(1, 90),
+    share=st.floats(0, 1),
+    blur=st.sampled_from([1, 5, 15, 41]),
+    seed=st.integers(0, 2**32 - 1),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(masks)
+def test_squared_depth__the_same_integers_as_without_opencv(region: np.ndarray) -> None:
+    found = squared_depth(region)
+    assert found.dtype == core.squared_depth(region).dtype
+    np.testing.assert_array_equal(found, core.squared_depth(region))
+
+
+def test_squared_depth__large_region() -> None:
+    # the deepest row is 2001 pixels from either side, where squares of floats are hardest to tell apart
+    depth = squared_depth(np.ones((4001, 4400), bool))
+    rows = np.arange(4001)
+    np.testing.assert_array_equal(depth[:, 2200], np.minimum(rows + 1, 4001 - rows) ** 2)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(1, 60), st.integers(1, 60), st.integers(0, 2**32 - 1))
+def test_centre__the_same_clicks_as_without_opencv(height: int, width: int, seed: int) -> None:
+    target, prediction, ignore = (
+        _blotches(height, width, share, 9, seed + number) for number, share in enumerate((0.5, 0.5, 0.9))
+    )
+    item = Sample("a", np.zeros((height, width, 3), np.uint8), target, ignore, "")
+    clicks: list[Click] = []
+    for _ in range(5):
+        click = CentreAnnotator().click(prediction, item, clicks)
+        assert click == next_click(prediction, target, ignore, clicks)
+        if click is None:
+            return
+        clicks.append(click)

@@ -10,7 +10,7 @@ import pytest
 from maskloop.annotators import Annotator, CentreAnnotator, NoisyAnnotator, RealisticAnnotator
 from maskloop.clicks import Click, next_click
 from maskloop.datasets import Sample
-from maskloop.errors import DatasetError
+from maskloop.errors import DatasetError, EvaluationError
 from maskloop.evaluation import ObjectResult, Report, evaluate, label
 from maskloop.predictor import Prediction, Request
 
@@ -100,6 +100,12 @@ def test_evaluate__early_stop() -> None:
     (item,) = report.objects
     assert (len(item.clicks), item.ious[16:], report.stop) == (17, (0.85,) * 4, 0.85)
     assert report.noc(0.85) == 17
+
+
+@pytest.mark.parametrize("max_clicks, batch", [(0, 1), (20, 0)])
+def test_evaluate__no_clicks(max_clicks: int, batch: int) -> None:
+    with pytest.raises(EvaluationError, match=f"{max_clicks} clicks on {batch} objects"):
+        evaluate(Growing(), [sample()], max_clicks, batch=batch)
 
 
 class Blobs:

@@ -61,6 +61,20 @@ def test_predict__pure_function_of_its_arguments(predictor: Predictor) -> None:
     assert not previous.any()
 
 
+def test_predict_batch__each_as_if_alone(predictor: Predictor) -> None:
+    previous = np.random.default_rng(1).random((90, 130), np.float32)
+    small = np.ascontiguousarray(IMAGE[:50, :60])
+    requests = [
+        Request(IMAGE, [Click(20, 30), Click(70, 100, positive=False)], previous),
+        Request(small, [Click(10, 10)]),
+        Request(IMAGE, [], box=(10, 20, 70, 90)),
+    ]
+    alone = [predictor.predict(one.image, one.clicks, one.previous, one.box) for one in requests]
+    together = predictor.predict_batch(requests)
+    for one, other in zip(together, alone, strict=True):
+        np.testing.assert_allclose(one.probability, other.probability, atol=1e-5)
+
+
 def test_predict__order_of_clicks_does_not_matter(predictor: Predictor) -> None:
     clicks = [Click(20, 30), Click(70, 100, positive=False), Click(50, 20)]
     one = predictor.predict(IMAGE, clicks).probability

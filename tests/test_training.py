@@ -119,7 +119,7 @@ def test_train__resumed_run_equals_uninterrupted(
 def with_dropout(model: CSFPN) -> CSFPN:
     """Some decoders drop channels, by torch's own random numbers."""
     model.head.register_forward_pre_hook(
-        lambda module, inputs: torch.nn.functional.dropout(inputs[0], 0.3, module.training)
+        lambda module, inputs: (torch.nn.functional.dropout(inputs[0], 0.3, module.training), inputs[1])
     )
     return model
 
@@ -194,7 +194,7 @@ def test_train__another_run_in_the_folder(
 
 def test_train__damaged_state(shard: Path, tmp_path: Path) -> None:
     (tmp_path / "resume.safetensors").write_bytes(b"no tensors")
-    with pytest.raises(TrainingError, match="is damaged .*; remove it to start anew"):
+    with pytest.raises(TrainingError, match=r"is damaged .*; remove it to start anew"):
         train(small_model(), Corpus.read(shard), tmp_path, settings(1), progress=False)
 
 
@@ -206,7 +206,7 @@ def test_train__fine_stage_keeps_the_coarse_network(shard: Path, tmp_path: Path)
     assert checkpoint.model.config.cascade == "finetuned"
     kept, learned = checkpoint.model.state_dict(), checkpoint.fine.state_dict()
     assert all(torch.equal(kept[name], value.half().to(value.dtype)) for name, value in coarse.items())
-    assert not torch.equal(learned["head.1.weight"], kept["head.1.weight"])
+    assert not torch.equal(learned["head.layers.1.weight"], kept["head.layers.1.weight"])
     assert not torch.equal(learned["encoder._bn0.running_mean"], kept["encoder._bn0.running_mean"])
 
 
@@ -237,10 +237,10 @@ def test_learn__loss_that_is_not_finite() -> None:
 def test_learn__gradient_that_is_not_finite() -> None:
     run = Run(small_model(), settings(1))
     run.model.auxiliary.weight.register_hook(lambda gradient: gradient * float("inf"))
-    before = run.model.head[1].weight.clone()
-    with pytest.raises(TrainingError, match="the gradient's norm is (inf|nan) at step 0"):
+    before = run.model.head.layers[1].weight.clone()
+    with pytest.raises(TrainingError, match=r"the gradient's norm is (inf|nan) at step 0"):
         run.learn(interaction())
-    assert torch.equal(run.model.head[1].weight, before)
+    assert torch.equal(run.model.head.layers[1].weight, before)
 
 
 def test_learn__gradient_is_clipped() -> None:
@@ -258,7 +258,9 @@ def test_learn__gradient_is_clipped() -> None:
 def test_learn__bfloat16_is_near_float32() -> None:
     exact, rounded = (Run(small_model(), settings(1, precision=name)) for name in ("float32", "bfloat16"))
     seen = []
-    rounded.model.head[1].register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    rounded.model.head.layers[1].register_forward_hook(
+        lambda module, inputs, output: seen.append(output.dtype)
+    )
     losses = [run.learn(interaction()).loss for run in (exact, rounded)]
     assert losses[1] == pytest.approx(losses[0], rel=0.02)
     assert losses[1] != losses[0]
@@ -269,7 +271,8 @@ def test_learn__bfloat16_is_near_float32() -> None:
 def test_simulate__in_the_precision_of_the_run() -> None:
     run = Run(small_model(), settings(1, precision="bfloat16"))
     seen = []
-    run.model.head[1].register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    last = run.model.head.layers[1]
+    last.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
     batch = interaction()
     probability = run.stage.predict(batch.view.image, batch.previous, batch.clicks)
     assert seen == [torch.bfloat16]

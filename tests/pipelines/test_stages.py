@@ -135,6 +135,8 @@ def test_write_reports__figures(tmp_path):
     scores = json.loads((tmp_path / "metrics.json").read_text())
     assert (scores["challenger"]["noc90"], scores["champion"]["noc90"]) == (1.5, 2)
     assert (scores["challenger"]["nof90"], scores["champion"]["nof90"]) == (0, 1)
+    # one number each, which is what DVC and MLflow take
+    assert {type(value) for values in scores.values() for value in values.values()} == {int, float}
     curve = json.loads((tmp_path / "noc_curve.json").read_text())
     assert {"clicks": 2, "model": "challenger", "miou": pytest.approx(0.935)} in curve
     assert len(curve) == 4
