@@ -13,7 +13,7 @@ ZOOM_SHARE = 0.6
 """Share of views that zoom in on the object, as the second pass does; the others show most of the image."""
 MERGE_SHARE = 0.15
 """Share of targets that are the union of two objects."""
-NEIGHBOURS = 6
+NEIGHBOURS = 4
 """Of other objects at most so many are looked at, drawn anew for each view: each costs a decoding."""
 TOUCHING_SHARE = 0.7
 """Share of views whose other objects are those alone that touch the target, where any do."""
