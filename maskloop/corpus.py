@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import pandas as pd
 import torch
@@ -105,7 +105,7 @@ class Corpus:
         return things
 
 
-class _Masks(Sequence[Tensor]):
+class _Masks:
     """Masks (H, W) bool of a row's objects, each decoded when it is asked for."""
 
     def __init__(self, objects: Sequence[Mapping[str, Any]], height: int, width: int) -> None:
@@ -115,11 +115,5 @@ class _Masks(Sequence[Tensor]):
     def __len__(self) -> int:
         return len(self._objects)
 
-    @overload
-    def __getitem__(self, index: int) -> Tensor: ...
-    @overload
-    def __getitem__(self, index: slice) -> "_Masks": ...
-    def __getitem__(self, index: int | slice) -> "Tensor | _Masks":
-        if isinstance(index, slice):
-            return _Masks(self._objects[index], *self._size)
+    def __getitem__(self, index: int) -> Tensor:
         return torch.from_numpy(decode_coco({"size": self._size, "counts": self._objects[index]["rle"]}))
