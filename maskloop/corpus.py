@@ -1,14 +1,14 @@
 """Training images with their object masks, kept encoded in memory and decoded when drawn."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
-from torch import Generator
+from torch import Generator, Tensor
 
+from maskloop.datasets import categories
 from maskloop.errors import DatasetError
 from maskloop.images import decode_image
 from maskloop.masks import decode_coco
@@ -17,12 +17,21 @@ from maskloop.views import Scene
 COLUMNS = ["image_id", "source", "split", "height", "width", "image", "objects"]
 MIN_AREA = 200
 """Objects of fewer pixels are not drawn as targets: after cropping their masks are mostly rounding."""
+STUFF: Mapping[str, Collection[str]] = {"coco": categories.STUFF}
+"""Categories of each source that are stuff: regions such as sky, instead of objects."""
+STUFF_SHARE = 0.3
+"""Share of drawn images whose stuff counts as objects; in the others it is background."""
 
 
 class Corpus:
     """Images with masks from Parquet shards, drawn by source so that no source drowns the others."""
 
-    def __init__(self, table: pd.DataFrame, shares: Mapping[str, float] | None = None) -> None:
+    def __init__(
+        self,
+        table: pd.DataFrame,
+        shares: Mapping[str, float] | None = None,
+        stuff: Mapping[str, Collection[str]] = STUFF,
+    ) -> None:
         table = table[[any(item["area"] >= MIN_AREA for item in objects) for objects in table["objects"]]]
         if table.empty:
             raise DatasetError(
@@ -38,9 +47,16 @@ class Corpus:
             )
         self._groups = [groups[source] for source in shares]
         self._shares = torch.tensor(list(shares.values()), dtype=torch.float)
+        self._stuff = stuff
 
     @classmethod
-    def read(cls, path: Path, split: str = "train", shares: Mapping[str, float] | None = None) -> "Corpus":
+    def read(
+        cls,
+        path: Path,
+        split: str = "train",
+        shares: Mapping[str, float] | None = None,
+        stuff: Mapping[str, Collection[str]] = STUFF,
+    ) -> "Corpus":
         """Read shards of one split.
 
         Args:
@@ -48,6 +64,7 @@ class Corpus:
             split: the rows that are read.
             shares: relative weight of each source that is drawn from; all sources by their size when not
                 given.
+            stuff: categories of each source that are stuff.
         """
         files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
         if not files or not files[0].is_file():
@@ -61,7 +78,7 @@ class Corpus:
         if table.empty:
             wanted = f"split {split!r}" + (f" and sources {', '.join(shares)}" if shares else "")
             raise DatasetError(f"no row of {wanted} in {path}")
-        return cls(table, shares)
+        return cls(table, shares, stuff)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -70,15 +87,33 @@ class Corpus:
         """A random image: a source by its share, then an image of it, uniformly."""
         group = self._groups[int(torch.multinomial(self._shares, 1, generator=generator))]
         row = self._rows.loc[group[int(torch.randint(len(group), (1,), generator=generator))]]
-        return _scene(row["image"], row["objects"], int(row["height"]), int(row["width"]))
+        image, size = decode_image(row["image"]), (int(row["height"]), int(row["width"]))
+        if image.shape[:2] != size:
+            raise DatasetError(f"an image of {image.shape[:2]} is recorded as {size}; write the shard again")
+        objects = self._choose(str(row["source"]), row["objects"], generator)
+        return Scene(torch.from_numpy(image).permute(2, 0, 1), _Masks(objects, *size))
+
+    def _choose(
+        self, source: str, objects: Sequence[Mapping[str, Any]], generator: Generator
+    ) -> Sequence[Mapping[str, Any]]:
+        """The objects that are large enough; most times without stuff, unless there is nothing else."""
+        large = [item for item in objects if item["area"] >= MIN_AREA]
+        stuff = self._stuff.get(source, ())
+        things = [item for item in large if item["category"] not in stuff]
+        if len(things) in (0, len(large)) or float(torch.rand((), generator=generator)) < STUFF_SHARE:
+            return large
+        return things
 
 
-def _scene(data: bytes, objects: Sequence[Mapping[str, Any]], height: int, width: int) -> Scene:
-    image = decode_image(data)
-    if image.shape[:2] != (height, width):
-        raise DatasetError(
-            f"an image of {image.shape[:2]} is recorded as {(height, width)}; write the shard again"
-        )
-    large = [item for item in objects if item["area"] >= MIN_AREA]
-    masks = [decode_coco({"size": [height, width], "counts": item["rle"]}) for item in large]
-    return Scene(torch.from_numpy(image).permute(2, 0, 1), torch.from_numpy(np.stack(masks)))
+class _Masks:
+    """Masks (H, W) bool of a row's objects, each decoded when it is asked for."""
+
+    def __init__(self, objects: Sequence[Mapping[str, Any]], height: int, width: int) -> None:
+        self._objects = objects
+        self._size = [height, width]
+
+    def __len__(self) -> int:
+        return len(self._objects)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return torch.from_numpy(decode_coco({"size": self._size, "counts": self._objects[index]["rle"]}))

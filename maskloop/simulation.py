@@ -16,13 +16,15 @@ from maskloop.model.csfpn import MASK_THRESHOLD
 MAX_RANDOM_CLICKS = 12
 DECAY = 0.8
 """The number of random clicks k has probability proportional to DECAY**k."""
+EROSION = 3
+"""Random positive clicks keep this many pixels from the border of the object."""
 NEGATIVE_KINDS = (0.1, 0.4, 0.5)
 """Share of random negative clicks anywhere, on other objects, and on the border ring of the object."""
 
 
 def first_clicks(target: Tensor, generator: Generator) -> Tensor:
     """One positive click deep inside the object, as people start; (B, 1, 3)."""
-    return _place(_interior(squared_distance(target == 1)), 1.0, 1, generator)
+    return _place(_interior(_depth(target == 1)), 1.0, 1, generator)
 
 
 def random_clicks(target: Tensor, others: Tensor, generator: Generator) -> Tensor:
@@ -37,7 +39,7 @@ def random_clicks(target: Tensor, others: Tensor, generator: Generator) -> Tenso
         (B, 2 * MAX_RANDOM_CLICKS, 3); at least one positive.
     """
     inside, outside = target == 1, target == 0
-    eroded = squared_distance(inside) > 9
+    eroded = ~dilate(~inside, EROSION)
     positive_area = torch.where(eroded.sum(dim=(1, 2), keepdim=True) > 10, eroded, inside)
     ring = torch.stack([dilate(item, math.ceil(0.1 * float(item.sum()) ** 0.5)) for item in inside]) & outside
     kinds = [outside, others & outside, ring]
@@ -66,7 +68,7 @@ def corrective_click(probability: Tensor, target: Tensor, clicks: Tensor, genera
     probability = probability[:, 0]
     missed = (target == 1) & (probability < MASK_THRESHOLD)
     wrong = (target == 0) & (probability > MASK_THRESHOLD)
-    depth = squared_distance(torch.stack([missed, wrong], dim=1))
+    depth = _depth(torch.stack([missed, wrong], dim=1))
     deepest = depth.flatten(2).amax(dim=2)
     positive = deepest[:, 0] > deepest[:, 1]
     chosen = torch.where(positive[:, None, None], depth[:, 0], depth[:, 1])
@@ -102,10 +104,15 @@ def _damaged(mask: Tensor, others: Tensor, kind: float, generator: Generator) ->
 
 
 def dilate(mask: Tensor, radius: int) -> Tensor:
-    """Grow a mask (H, W) bool by `radius` pixels in all eight directions."""
+    """Grow masks (..., H, W) bool by `radius` pixels in all eight directions."""
+    return _dilate_rows(_dilate_rows(mask, radius).mT, radius).mT
+
+
+def _dilate_rows(mask: Tensor, radius: int) -> Tensor:
+    """Grow along the last dimension: to where the running count rises within the window."""
     side = 2 * radius + 1
-    grown = F.max_pool2d(mask[None, None].float(), (side, 1), stride=1, padding=(radius, 0))
-    return F.max_pool2d(grown, (1, side), stride=1, padding=(0, radius))[0, 0] > 0
+    count = F.pad(mask, (radius + 1, radius)).cumsum(dim=-1, dtype=torch.int32)
+    return count[..., side:] > count[..., :-side]
 
 
 def _bounding_box(mask: Tensor) -> Tensor:
@@ -130,6 +137,22 @@ def _random_patch(mask: Tensor, generator: Generator) -> Tensor:
     )[None]
 
 
+def _depth(region: Tensor) -> Tensor:
+    """`squared_distance` of each region (..., H, W) bool; on a CPU within its bounding box, which is faster.
+
+    Beyond the box nothing belongs to the region, which is what the transform assumes of a border.
+    """
+    if region.device.type != "cpu":
+        return squared_distance(region)
+    depth = torch.zeros(region.shape, dtype=torch.int32)
+    for plane, result in zip(region.flatten(0, -3), depth.flatten(0, -3), strict=True):
+        rows, cols = plane.any(dim=1).nonzero()[:, 0], plane.any(dim=0).nonzero()[:, 0]
+        if len(rows):
+            box = slice(int(rows[0]), int(rows[-1]) + 1), slice(int(cols[0]), int(cols[-1]) + 1)
+            result[box] = squared_distance(plane[box])
+    return depth
+
+
 def _interior(squared_depth: Tensor) -> Tensor:
     """Pixels deeper than half of the deepest; (B, H, W) bool."""
     deepest = squared_depth.flatten(1).amax(dim=1)[:, None, None]
@@ -145,7 +168,7 @@ def _place(area: Tensor, sign: float, count: int, generator: Generator) -> Tenso
     # all pixels
     draw = torch.rand(batch, count, generator=generator).to(area.device)
     rank = (draw * total).floor().clamp(max=(total - 1).clamp(min=0)) + 1
-    index = torch.searchsorted(flat.cumsum(dim=1), rank.long()).clamp(max=flat.shape[1] - 1)
+    index = torch.searchsorted(flat.cumsum(dim=1, dtype=torch.int32), rank.int()).clamp(max=flat.shape[1] - 1)
     signs = torch.where(total > 0, sign, 0.0).expand(batch, count)
     return torch.stack([(index // width).float(), (index % width).float(), signs], dim=-1)
 

@@ -1,27 +1,46 @@
 """Training views: square crops of a scene around one object, at the scales of the predictor's two passes."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
+from maskloop.simulation import dilate
+
 ZOOM_SHARE = 0.6
 """Share of views that zoom in on the object, as the second pass does; the others show most of the image."""
 MERGE_SHARE = 0.15
 """Share of targets that are the union of two objects."""
+NEIGHBOURS = 4
+"""Of other objects at most so many are looked at, drawn anew for each view: each costs a decoding."""
+TOUCHING_SHARE = 0.7
+"""Share of views whose other objects are those alone that touch the target, where any do."""
 PASTE_SHARE = 0.2
 """Share of views with another view's object pasted in: only the clicks tell which object is meant."""
+PASTE_SCALE = (0.5, 1.1)
+"""Size of a pasted object as a multiple of its size in the view that it comes from."""
+PASTE_REACH = 0.7
+"""How far from the middle of the view a pasted object's middle may lie; 1 is the border."""
 MIN_PIXELS = 40
 """A target with fewer pixels in the view is drawn again."""
 
 
+class Masks(Protocol):
+    """Masks (H, W) bool by number: a tensor (K, H, W), or a sequence that decodes what is asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Tensor: ...
+
+
 @dataclass(frozen=True)
 class Scene:
-    """One image with its objects: image (3, H, W) uint8, masks (K, H, W) bool."""
+    """One image with its objects: image (3, H, W) uint8, and K masks (H, W) bool."""
 
     image: Tensor
-    masks: Tensor
+    masks: Masks
 
 
 @dataclass(frozen=True)
@@ -35,16 +54,21 @@ class View:
 
 def draw_view(scene: Scene, size: int, generator: Generator) -> View | None:
     """A random view of a random object; None when the crop left too little of the object."""
-    target, others = _choose(scene.masks, generator)
+    order: list[int] = torch.randperm(len(scene.masks), generator=generator).tolist()
+    merged = 2 if len(order) > 1 and _chance(MERGE_SHARE, generator) else 1
+    target = torch.stack([scene.masks[index] for index in order[:merged]]).any(dim=0)
     top, left, side = _square(target, generator)
     window = (slice(top, top + side), slice(left, left + side))
-    image = scene.image[:, window[0], window[1]].float() / 255
-    image = F.interpolate(image[None], (size, size), mode="bilinear", antialias=True)[0].clamp(0, 1)
-    planes = torch.stack([target[window], others[window]]).float()
-    planes = F.interpolate(planes[None], (size, size), mode="bilinear", antialias=True)[0] > 0.5
-    if int(planes[0].sum()) < MIN_PIXELS:
+    seen = _resize(target[window][None].byte() * 255, size)[0] > 127
+    if int(seen.sum()) < MIN_PIXELS:
         return None
-    return View(image, planes[0].long(), planes[1] & ~planes[0])
+    image = _resize(scene.image[:, window[0], window[1]], size).float() / 255
+    step = ((torch.arange(size) + 0.5) * (side / size)).long()  # others are only clicked on: no smooth edges
+    others = torch.zeros(0, size, size, dtype=torch.bool)
+    if merged < len(order):
+        neighbours = order[merged : merged + NEIGHBOURS]
+        others = torch.stack([scene.masks[index][window][step][:, step] for index in neighbours])
+    return View(image, seen.long(), _neighbours(seen, others, generator))
 
 
 def stack_views(views: list[View]) -> View:
@@ -61,13 +85,32 @@ def augment(batch: View, generator: Generator) -> View:
     return _jitter(_paste(_flip(batch, generator), generator), generator)
 
 
-def _choose(masks: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-    """Target and the union of the others, (H, W) bool each."""
-    count = masks.shape[0]
-    order = torch.randperm(count, generator=generator)
-    merged = 2 if count > 1 and _chance(MERGE_SHARE, generator) else 1
-    target = masks[order[:merged]].any(dim=0)
-    return target, masks[order[merged:]].any(dim=0)
+def _resize(planes: Tensor, size: int) -> Tensor:
+    """Planes (C, H, W) uint8 to (C, S, S); bytes of three channels are several times as fast as floats."""
+    return F.interpolate(planes[None], (size, size), mode="bilinear", antialias=True)[0]
+
+
+def _neighbours(target: Tensor, others: Tensor, generator: Generator) -> Tensor:
+    """What negative clicks on other objects choose from.
+
+    An object that lies mostly within the target is a part of it, or the same drawn by another person, and no
+    neighbour. Those that touch the target are what it is confused with, so they are preferred.
+
+    Args:
+        target: (S, S) bool.
+        others: (K, S, S) bool.
+        generator: of the random numbers.
+
+    Returns:
+        (S, S) bool, off the target.
+    """
+    touching_alone = _chance(TOUCHING_SHARE, generator)
+    beside = others & ~target
+    beside = beside[beside.sum(dim=(1, 2)) > (others & target).sum(dim=(1, 2))]
+    touching = (beside & dilate(target, 2)).any(dim=2).any(dim=1)
+    if touching_alone and bool(touching.any()):
+        beside = beside[touching]
+    return beside.any(dim=0)
 
 
 def _square(target: Tensor, generator: Generator) -> tuple[int, int, int]:
@@ -94,28 +137,57 @@ def _place_window(first: int, last: int, side: int, size: int, generator: Genera
 
 def _flip(batch: View, generator: Generator) -> View:
     flips = torch.rand(batch.target.shape[0], generator=generator) < 0.5
-    keep = ~flips.to(batch.image.device)
-    return View(
-        torch.where(keep[:, None, None, None], batch.image, batch.image.flip(-1)),
-        torch.where(keep[:, None, None], batch.target, batch.target.flip(-1)),
-        torch.where(keep[:, None, None], batch.others, batch.others.flip(-1)),
-    )
+    index = flips.nonzero()[:, 0].to(batch.image.device)
+    return View(*(plane.index_copy(0, index, plane[index].flip(-1)) for plane in _planes(batch)))
 
 
 def _paste(batch: View, generator: Generator) -> View:
-    """Paste the next item's object; the target becomes that object or stays what is left of its own."""
+    """Paste the object of the item before into some items, at another place and size.
+
+    The target becomes that object or stays what is left of its own, and the other one is among the others.
+    Where too little of either would be seen, nothing is pasted.
+    """
     count = batch.target.shape[0]
-    cut = batch.target.roll(1, 0) == 1
-    draws = torch.rand(2, count, generator=generator).to(batch.image.device)
-    left_over = ((batch.target == 1) & ~cut).flatten(1).sum(dim=1)
-    paste = (draws[0] < PASTE_SHARE) & (left_over >= MIN_PIXELS)
-    cut = cut & paste[:, None, None]
-    image = torch.where(cut[:, None], batch.image.roll(1, 0), batch.image)
-    own = (batch.target == 1) & ~cut
-    take = (paste & (draws[1] < 0.5))[:, None, None]
-    target = torch.where(cut & take, 1, torch.where(own & ~take, 1, 0))
-    others = (batch.others & ~cut) | torch.where(take, own, cut)
-    return View(image, target, others & (target == 0))
+    draws = torch.rand(2, count, generator=generator)
+    index = (draws[0] < PASTE_SHARE).nonzero()[:, 0]
+    if not len(index):
+        return batch
+    into = View(*(plane[index.to(plane.device)] for plane in _planes(batch)))
+    before = ((index - 1) % count).to(batch.image.device)
+    image, cut = _moved(batch.image[before], batch.target[before] == 1, generator)
+    own = (into.target == 1) & ~cut
+    good = torch.minimum(_area(cut), _area(own)) >= MIN_PIXELS
+    cut, own = cut & good, torch.where(good, own, into.target == 1)
+    take = (draws[1, index] < 0.5).to(good.device)[:, None, None] & good
+    target = torch.where(cut & take, 1, torch.where(own & ~take, 1, torch.where(cut | own, 0, into.target)))
+    others = ((into.others & ~cut) | torch.where(take, own, cut)) & (target == 0)
+    pasted = (torch.where(cut[:, None], image, into.image), target, others)
+    return View(
+        *(
+            plane.index_copy(0, index.to(plane.device), new)
+            for plane, new in zip(_planes(batch), pasted, strict=True)
+        )
+    )
+
+
+def _moved(image: Tensor, mask: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+    """Images (B, 3, S, S) with masks (B, S, S) bool so that the middle of each mask is at a random place."""
+    batch, size = mask.shape[0], mask.shape[-1]
+    draws = torch.rand(batch, 3, generator=generator).to(image.device)
+    scale = PASTE_SCALE[0] + (PASTE_SCALE[1] - PASTE_SCALE[0]) * draws[:, 0]
+    to = (draws[:, 1:] * 2 - 1) * PASTE_REACH
+    # in the sampling grid's coordinates a row or column goes from -1 to 1
+    place = (torch.arange(size, device=image.device) * 2 + 1) / size - 1
+    weight = mask.float()
+    total = weight.sum(dim=(1, 2)).clamp(min=1)
+    centre = torch.stack([(weight.sum(dim=dim) * place).sum(dim=1) / total for dim in (1, 2)], dim=1)
+    theta = torch.zeros(batch, 2, 3, device=image.device)
+    theta[:, 0, 0] = theta[:, 1, 1] = 1 / scale
+    theta[:, :, 2] = centre - to / scale[:, None]
+    grid = F.affine_grid(theta, [batch, 1, size, size], align_corners=False)
+    planes = torch.cat([image, weight[:, None]], dim=1)
+    moved = F.grid_sample(planes, grid, mode="bilinear", align_corners=False)
+    return moved[:, :3], moved[:, 3] > 0.5
 
 
 def _jitter(batch: View, generator: Generator) -> View:
@@ -124,9 +196,17 @@ def _jitter(batch: View, generator: Generator) -> View:
     contrast = 0.8 + 0.5 * draws[:, 0:1]
     brightness = (draws[:, 1:2] - 0.5) * 0.3
     colour = (draws[:, 2:5] - 0.5) * 0.1
-    return View(
-        ((batch.image - 0.5) * contrast + 0.5 + brightness + colour).clamp(0, 1), batch.target, batch.others
-    )
+    offset = 0.5 - 0.5 * contrast + brightness + colour
+    return View((batch.image * contrast + offset).clamp_(0, 1), batch.target, batch.others)
+
+
+def _planes(batch: View) -> tuple[Tensor, Tensor, Tensor]:
+    return batch.image, batch.target, batch.others
+
+
+def _area(masks: Tensor) -> Tensor:
+    """Pixels of each mask (B, H, W), as (B, 1, 1)."""
+    return masks.sum(dim=(1, 2), keepdim=True)
 
 
 def _chance(share: float, generator: Generator) -> bool:

@@ -2,6 +2,8 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
+from maskloop import simulation
+from maskloop.distance import squared_distance
 from maskloop.simulation import corrective_click, dilate, external_masks, first_clicks, random_clicks
 
 TARGET = torch.zeros(3, 48, 64, dtype=torch.long)
@@ -76,3 +78,41 @@ def test_dilate__square() -> None:
     mask = torch.zeros(7, 7, dtype=torch.bool)
     mask[3, 3] = True
     assert dilate(mask, 2).sum() == 25
+
+
+@pytest.mark.parametrize("radius", [0, 1, 5, 40])
+def test_dilate__as_max_pooling(radius: int, generator: Generator) -> None:
+    masks = torch.rand(2, 30, 21, generator=generator) > 0.99
+    side = 2 * radius + 1
+    expected = (
+        torch.nn.functional.max_pool2d(masks.float(), side, stride=1, padding=radius) if radius else masks
+    )
+    assert torch.equal(dilate(masks, radius), expected > 0)
+
+
+def test_depth__as_the_transform_of_the_whole(generator: Generator) -> None:
+    region = torch.rand(2, 3, 20, 30, generator=generator) > 0.2
+    region[0, 0] = False
+    region[0, 1] = True
+    region[1, 2, :, 10:] = False
+    assert torch.equal(simulation._depth(region), squared_distance(region))
+
+
+def test_random_clicks__positive_ones_keep_off_the_border(generator: Generator) -> None:
+    for _ in range(10):
+        clicks = random_clicks(TARGET, OTHERS, generator)
+        rows, cols, signs = clicks.unbind(-1)
+        positive = signs == 1
+        assert ((rows[positive] >= 13) & (rows[positive] < 31)).all()
+        assert ((cols[positive] >= 23) & (cols[positive] < 41)).all()
+
+
+def test_random_clicks__many_negative_ones_on_others(generator: Generator) -> None:
+    """4 of 10 are on other objects, though these are a twentieth of what is not the object."""
+    on_others = total = 0
+    for _ in range(60):
+        clicks = random_clicks(TARGET, OTHERS, generator)
+        negative = clicks[..., 2] == -1
+        on_others += int((under(clicks, OTHERS.long()).bool() & negative).sum())
+        total += int(negative.sum())
+    assert 0.3 < on_others / total < 0.55

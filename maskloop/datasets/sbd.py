@@ -13,8 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from scipy.io import loadmat  # type: ignore[import-untyped]
-from scipy.io.matlab import MatReadError  # type: ignore[import-untyped]
 
 from maskloop.datasets.categories import VOC
 from maskloop.datasets.samples import CACHED_IMAGES, Read, Sample, checked_sample, found, unknown_split
@@ -79,6 +77,10 @@ def _names(lists: Iterable[Path]) -> list[str]:
 
 
 def _read_instances(path: Path) -> _Instances:
+    # here, so that no other dataset waits for scipy
+    from scipy.io import loadmat  # type: ignore[import-untyped]
+    from scipy.io.matlab import MatReadError  # type: ignore[import-untyped]
+
     try:
         truth = loadmat(path, variable_names=["GTinst"])["GTinst"][0, 0]
         numbers, categories = truth["Segmentation"], truth["Categories"].ravel()

@@ -5,9 +5,10 @@ import torch
 
 from maskloop.corpus import Corpus
 from maskloop.datasets import Sample, open_dataset, shards, write_parquet
+from maskloop.datasets.__main__ import main
 from maskloop.errors import DatasetError
 from maskloop.masks import encode_coco
-from tests.datasets.files import IMAGE, LEFT, png
+from tests.datasets.files import IMAGE, LEFT, png, save
 
 
 def row(image_id, masks, split="test", image=None):
@@ -140,7 +141,7 @@ class TestWriteParquet:
     def test_write_parquet__trains(self, tmp_path):
         write_parquet(self.samples(), tmp_path, "made")
         scene = Corpus.read(tmp_path).draw(torch.Generator().manual_seed(0))
-        assert scene.image.shape == (3, 40, 30) and scene.masks.shape == (2, 40, 30)
+        assert scene.image.shape == (3, 40, 30) and [len(scene.masks), *scene.masks[1].shape] == [2, 40, 30]
 
     def test_write_parquet__several_shards(self, tmp_path, monkeypatch):
         monkeypatch.setattr(shards, "ROWS_PER_SHARD", 3)
@@ -159,3 +160,12 @@ class TestWriteParquet:
     def test_write_parquet__no_samples(self, tmp_path):
         with pytest.raises(DatasetError, match="no sample to write"):
             write_parquet([], tmp_path, "made")
+
+    def test_main__writes_what_training_reads(self, tmp_path, monkeypatch, capsys):
+        save(tmp_path, "davis/img/a.png", np.repeat(self.SCENE, 2, axis=1))
+        save(tmp_path, "davis/gt/a.png", np.repeat(self.HALF, 2, axis=1).astype(np.uint8))
+        arguments = ["davis", tmp_path / "davis", tmp_path / "out", "--source", "video"]
+        monkeypatch.setattr("sys.argv", ["maskloop.datasets", *map(str, arguments)])
+        main()
+        assert capsys.readouterr().out.strip() == str(tmp_path / "out" / "video-00.parquet")
+        assert len(Corpus.read(tmp_path / "out", shares={"video": 1.0})) == 1
