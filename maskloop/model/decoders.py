@@ -1,5 +1,6 @@
 """Decoders: the maps of an encoder to one semantic map at stride 4."""
 
+import torch
 from torch import Tensor, nn
 
 from maskloop.errors import CheckpointError
@@ -44,7 +45,20 @@ class Pyramid(Decoder):
         return x
 
 
-DECODERS: dict[str, type[Decoder]] = {"pyramid": Pyramid}
+class Concat(Decoder):
+    """All maps brought to the finest and stacked, as HRNetV2 does; its width is what the maps have together."""
+
+    def __init__(self, inputs: tuple[int, ...], channels: int) -> None:
+        super().__init__(inputs, channels)
+        self.out_channels = sum(inputs)
+
+    def forward(self, maps: list[Tensor]) -> Tensor:
+        """Maps from fine to coarse; returns (B, out_channels, h, w) of the finest."""
+        size = maps[0].shape[-2:]
+        return torch.cat([maps[0], *(resize(x, size) for x in maps[1:])], dim=1)
+
+
+DECODERS: dict[str, type[Decoder]] = {"concat": Concat, "pyramid": Pyramid}
 
 
 def build_decoder(encoder: Encoder, channels: int | None = None) -> Decoder:

@@ -1,13 +1,17 @@
 """Encoders by name."""
 
 from collections.abc import Callable
+from functools import partial
 
 from maskloop.errors import CheckpointError
 from maskloop.model.encoders.base import Encoder
 from maskloop.model.encoders.efficientnet import EfficientNetLite0
+from maskloop.model.encoders.hrnet import W18, W18_SMALL, HRNet
 
 ENCODERS: dict[str, Callable[[], Encoder]] = {
     "efficientnet_lite0": EfficientNetLite0,
+    "hrnet18": partial(HRNet, W18),
+    "hrnet18s": partial(HRNet, W18_SMALL),
 }
 
 
