@@ -43,7 +43,7 @@ class Encoder(nn.Module, ABC):
         """Load published weights; a classifier or decoder in the file is left out.
 
         Raises:
-            CheckpointError: the file is missing or damaged, or its names or shapes are not those of this encoder.
+            CheckpointError: the file is missing or damaged, or its names or shapes are not this encoder's.
         """
         load_published(self, self.published, file)
 

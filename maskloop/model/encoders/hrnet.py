@@ -55,8 +55,8 @@ PUBLISHED = {
 class HRNet(Encoder):
     """Encoder with a stem feature at stride 2 and the four branches of stage 4, at strides 4 to 32.
 
-    Branches are resized bilinearly to the size of the one they join, as RITM does, so any image size fits; the
-    published classifiers repeat cells instead.
+    Branches are resized bilinearly to the size of the one they join, as RITM does; the published classifiers
+    repeat cells instead.
     """
 
     stem_channels = STEM
@@ -110,15 +110,17 @@ class Exchange(nn.Module):
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
         maps = [branch(x) for branch, x in zip(self.branches, maps, strict=True)]
-        return [
-            F.relu(sum(self._arrive(layer(x), target) for layer, x in zip(layers, maps, strict=True)))
-            for layers, target in zip(self.fuse_layers, maps, strict=True)
-        ]
+        return [F.relu(self._arrivals(target, maps)) for target in range(len(maps))]
 
-    @staticmethod
-    def _arrive(x: Tensor, target: Tensor) -> Tensor:
-        size = target.shape[-2:]
-        return x if x.shape[-2:] == size else resize(x, size)
+    def _arrivals(self, target: int, maps: list[Tensor]) -> Tensor:
+        """The sum of all branches in the shape of one."""
+        total = maps[target]
+        for source, layer in enumerate(self.fuse_layers[target].children()):
+            if source < target:
+                total = total + layer(maps[source])
+            elif source > target:
+                total = total + resize(layer(maps[source]), total.shape[-2:])
+        return total
 
 
 def _stage(layout: Layout, branches: int) -> nn.Sequential:

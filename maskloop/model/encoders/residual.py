@@ -7,7 +7,9 @@ from torch.nn import functional as F
 
 
 class ResidualBlock(nn.Module):
-    """What the stages ask of a block.
+    """What the stages ask of a block: made from its channels, stride and dilation.
+
+    `entry` is the dilation of the convolution that carries the stride.
 
     Attributes:
         expansion: output channels for each channel of the block's width.
@@ -16,7 +18,7 @@ class ResidualBlock(nn.Module):
 
     expansion: ClassVar[int]
 
-    def __init__(self, inputs: int, width: int, stride: int = 1, dilation: int = 1) -> None:
+    def __init__(self, inputs: int, width: int, stride: int = 1, dilation: int = 1, entry: int = 1) -> None:
         super().__init__()
         outputs = width * self.expansion
         self.downsample = projection(inputs, outputs, stride) if stride > 1 or inputs != outputs else None
@@ -31,9 +33,9 @@ class BasicBlock(ResidualBlock):
 
     expansion = 1
 
-    def __init__(self, inputs: int, width: int, stride: int = 1, dilation: int = 1) -> None:
-        super().__init__(inputs, width, stride, dilation)
-        self.conv1 = conv3x3(inputs, width, stride, dilation)
+    def __init__(self, inputs: int, width: int, stride: int = 1, dilation: int = 1, entry: int = 1) -> None:
+        super().__init__(inputs, width, stride)
+        self.conv1 = conv3x3(inputs, width, stride, entry)
         self.bn1 = nn.BatchNorm2d(width)
         self.conv2 = conv3x3(width, width, dilation=dilation)
         self.bn2 = nn.BatchNorm2d(width)
@@ -48,11 +50,11 @@ class Bottleneck(ResidualBlock):
 
     expansion = 4
 
-    def __init__(self, inputs: int, width: int, stride: int = 1, dilation: int = 1) -> None:
-        super().__init__(inputs, width, stride, dilation)
+    def __init__(self, inputs: int, width: int, stride: int = 1, dilation: int = 1, entry: int = 1) -> None:
+        super().__init__(inputs, width, stride)
         self.conv1 = nn.Conv2d(inputs, width, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = conv3x3(width, width, stride, dilation)
+        self.conv2 = conv3x3(width, width, stride, entry)
         self.bn2 = nn.BatchNorm2d(width)
         self.conv3 = nn.Conv2d(width, width * self.expansion, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(width * self.expansion)

@@ -54,8 +54,8 @@ def load_published(encoder: nn.Module, published: Published, file: Path) -> None
     extra = [name for name in weights if name not in own and not _is_unused(name, published)]
     if wrong or extra:
         raise CheckpointError(
-            f"{file} does not hold {published.name}: {len(wrong)} of {len(own)} tensors are missing or of another "
-            f"shape, {len(extra)} are unknown, first {(wrong + extra)[0]!r}; use {published.file}"
+            f"{file} does not hold {published.name}: {len(wrong)} of {len(own)} tensors are missing or of "
+            f"another shape, {len(extra)} are unknown, first {(wrong + extra)[0]!r}; use {published.file}"
         )
     encoder.load_state_dict({name: weights.get(name, value) for name, value in own.items()})
 
