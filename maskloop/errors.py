@@ -7,6 +7,7 @@ MaskloopError
   x CheckpointError   a checkpoint that is missing, damaged or of another model
   x DatasetError      a folder or file that does not hold the dataset asked for
   x TrainingError     a training run with impossible settings, or one that diverged
+  x EvaluationError   a result file that cannot be read, or results that cannot be compared
 """
 
 
@@ -36,3 +37,7 @@ class DatasetError(MaskloopError):
 
 class TrainingError(MaskloopError):
     """A network cannot be trained."""
+
+
+class EvaluationError(MaskloopError):
+    """Results cannot be read, compared or asked for a figure."""

@@ -1,26 +1,39 @@
-"""Evaluation by clicks: how many does the simulated annotator need until the mask is good?
+"""Evaluation by clicks: a simulated annotator labels every object, and what a segmenter answers is measured.
 
-NoC@t is the number of the first click after which IoU >= t, 20 where that never happens, averaged over
-objects. NoF@t counts the objects that 20 clicks did not solve. (RITM's code counts an object solved by the
-20th click among the failures; we do not.)
+Several objects advance together: each click of all of them is one batch, and when an object is done the next
+takes its place. Clicks and answers are those of one object at a time.
 """
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Iterator, Sequence
+from typing import Protocol, runtime_checkable
 
 import numpy as np
-import pandas as pd
 from tqdm import tqdm
 
-from maskloop.arrays import Image, Mask, Plane
-from maskloop.clicks import Click, next_click
+from maskloop.annotators import Annotator, CentreAnnotator
+from maskloop.arrays import Image, Plane
+from maskloop.clicks import Click
 from maskloop.datasets import Sample
 from maskloop.errors import DatasetError
-from maskloop.predictor import Prediction
+from maskloop.masks import encode_coco
+from maskloop.metrics import boundary_iou, intersection_over_union
+from maskloop.predictor import Prediction, Request
+from maskloop.results import MAX_CLICKS, ObjectResult, Report
 
-MAX_CLICKS = 20
+__all__ = [
+    "MAX_CLICKS",
+    "BatchSegmenter",
+    "ObjectResult",
+    "Report",
+    "Segmenter",
+    "evaluate",
+    "intersection_over_union",
+    "label",
+]
+
+KEPT_MASKS = (1, 5)
+"""Numbers of clicks whose masks a result keeps, beside the last."""
 
 
 class Segmenter(Protocol):
@@ -31,114 +44,161 @@ class Segmenter(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class ObjectResult:
-    """One object: IoU after each click, and the seconds that the predictions took."""
+@runtime_checkable
+class BatchSegmenter(Protocol):
+    """A segmenter that answers many requests at once, each as if it came alone."""
 
-    image_id: str
-    category: str
-    ious: tuple[float, ...]
-    seconds: float
-
-    def clicks_to(self, threshold: float) -> int | None:
-        """Number of the first click that reached an IoU; None if none did."""
-        return next((number for number, iou in enumerate(self.ious, start=1) if iou >= threshold), None)
-
-
-@dataclass(frozen=True)
-class Report:
-    """Results over a dataset."""
-
-    objects: tuple[ObjectResult, ...]
-    max_clicks: int = MAX_CLICKS
-
-    def noc(self, threshold: float) -> float:
-        """Mean number of clicks to an IoU."""
-        return float(np.mean([item.clicks_to(threshold) or self.max_clicks for item in self.objects]))
-
-    def failures(self, threshold: float) -> int:
-        """Objects that never reached an IoU."""
-        return sum(item.clicks_to(threshold) is None for item in self.objects)
-
-    def iou_at_click(self) -> list[float]:
-        """Mean IoU after click 1, 2, ..."""
-        return [float(value) for value in np.mean([item.ious for item in self.objects], axis=0)]
-
-    def seconds_per_click(self) -> float:
-        """Mean seconds of a prediction."""
-        return sum(item.seconds for item in self.objects) / (len(self.objects) * self.max_clicks)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {
-            "objects": len(self.objects),
-            "noc85": self.noc(0.85),
-            "noc90": self.noc(0.90),
-            "noc95": self.noc(0.95),
-            "nof85": self.failures(0.85),
-            "nof90": self.failures(0.90),
-            "nof95": self.failures(0.95),
-            "iou_at_click": self.iou_at_click(),
-            "seconds_per_click": self.seconds_per_click(),
-        }
-
-    def to_frame(self) -> pd.DataFrame:
-        """One row an object: image_id, category, clicks to each IoU, IoU after the first and last click."""
-        rows = [
-            {
-                "image_id": item.image_id,
-                "category": item.category,
-                **{
-                    f"noc{threshold}": item.clicks_to(threshold / 100) or self.max_clicks
-                    for threshold in (85, 90, 95)
-                },
-                "solved90": item.clicks_to(0.9) is not None,
-                "iou_first": item.ious[0],
-                "iou_last": item.ious[-1],
-            }
-            for item in self.objects
-        ]
-        return pd.DataFrame(rows)
+    def predict_batch(self, requests: Sequence[Request]) -> list[Prediction]:
+        """One prediction a request, in their order; images may differ in size."""
+        ...
 
 
 def evaluate(
-    segmenter: Segmenter, samples: Sequence[Sample], max_clicks: int = MAX_CLICKS, progress: bool = True
+    segmenter: Segmenter,
+    samples: Sequence[Sample],
+    max_clicks: int = MAX_CLICKS,
+    progress: bool = True,
+    annotator: Annotator | None = None,
+    batch: int = 1,
+    stop: float | None = None,
+    dataset: str = "",
 ) -> Report:
-    """Let the simulated annotator label every sample.
+    """Let a simulated annotator label every sample.
 
     Args:
-        segmenter: what is measured.
+        segmenter: what is measured; the report names it by its attribute `version`, or by its class.
         samples: images with the masks wanted.
-        max_clicks: clicks an object; all are made, so that the curve has every point.
+        max_clicks: clicks an object; without `stop` all are made, so that the curve has every point.
         progress: show a progress bar.
+        annotator: who clicks; `CentreAnnotator` without one.
+        batch: objects that advance together, if the segmenter has `predict_batch`.
+        stop: IoU at which an object is done, for runs that only count clicks up to it.
+        dataset: name of the samples for the report.
+
+    Raises:
+        DatasetError: there are no samples, or one of them cannot be read.
     """
     if not len(samples):
         raise DatasetError("there is no sample to evaluate on; check the dataset's folder, split and limit")
-    bar = tqdm(range(len(samples)), disable=not progress, unit="object", mininterval=2)
-    return Report(tuple(label(segmenter, samples[index], max_clicks) for index in bar), max_clicks)
+    annotator = annotator or CentreAnnotator()
+    results: dict[int, ObjectResult] = {}
+    with tqdm(total=len(samples), disable=not progress, unit="object", mininterval=2) as bar:
+        for session in _label_all(segmenter, samples, max_clicks, annotator, batch, stop):
+            results[session.index] = session.result()
+            bar.update()
+    return Report(
+        model=getattr(segmenter, "version", type(segmenter).__name__),
+        dataset=dataset,
+        annotator=annotator.describe(),
+        objects=tuple(results[index] for index in range(len(samples))),
+        max_clicks=max_clicks,
+        stop=stop,
+    )
 
 
 def label(segmenter: Segmenter, sample: Sample, max_clicks: int = MAX_CLICKS) -> ObjectResult:
-    """One click session on one object."""
-    clicks: list[Click] = []
-    previous: Plane | None = None
-    mask = np.zeros_like(sample.mask)
-    ious: list[float] = []
-    seconds = 0.0
-    for _ in range(max_clicks):
-        click = next_click(mask, sample.mask, sample.ignore, clicks)
-        if click is not None:  # else nothing is left to correct, and the mask stays
-            clicks.append(click)
-            started = time.perf_counter()
-            prediction = segmenter.predict(sample.image, clicks, previous)
-            seconds += time.perf_counter() - started
-            previous, mask = prediction.probability, prediction.mask
-        ious.append(intersection_over_union(mask, sample.mask, sample.ignore))
-    return ObjectResult(sample.image_id, sample.category, tuple(ious), seconds)
+    """One click session of the ideal annotator on one object."""
+    (session,) = _label_all(segmenter, [sample], max_clicks, CentreAnnotator(), 1, None)
+    return session.result()
 
 
-def intersection_over_union(mask: Mask, target: Mask, ignore: Mask | None = None) -> float:
-    """IoU of two masks (H, W) bool outside the ignored pixels; 1 when both are empty."""
-    valid = np.ones_like(target) if ignore is None else ~ignore
-    union = np.count_nonzero((mask | target) & valid)
-    return np.count_nonzero(mask & target & valid) / union if union else 1.0
+class _Session:
+    """The clicks on one object, and what came of them."""
+
+    def __init__(self, index: int, sample: Sample, max_clicks: int, stop: float | None) -> None:
+        self.index = index
+        self._sample = sample
+        self._max_clicks = max_clicks
+        self._stop = stop
+        self._clicks: list[Click] = []
+        self._previous: Plane | None = None
+        self._mask = np.zeros_like(sample.mask)
+        self._ious: list[float] = []
+        self._seconds: list[float] = []
+        self._masks: dict[int, str] = {}
+
+    def ask(self, annotator: Annotator) -> Request | None:
+        """Click once more; None when the object is done."""
+        solved = self._stop is not None and bool(self._ious) and self._ious[-1] >= self._stop
+        if solved or len(self._clicks) == self._max_clicks:
+            return None
+        click = annotator.click(self._mask, self._sample, self._clicks)
+        if click is None:
+            return None
+        self._clicks.append(click)
+        return Request(self._sample.image, tuple(self._clicks), self._previous)
+
+    def answer(self, prediction: Prediction, seconds: float) -> None:
+        """Take what the segmenter made of the clicks."""
+        self._previous, self._mask = prediction.probability, prediction.mask
+        self._seconds.append(seconds)
+        self._ious.append(self._iou())
+        if len(self._clicks) in KEPT_MASKS:
+            self._masks[len(self._clicks)] = encode_coco(self._mask)["counts"]
+
+    def result(self) -> ObjectResult:
+        """The object's result, once it is done."""
+        sample = self._sample
+        not_made = self._max_clicks - len(self._clicks)
+        return ObjectResult(
+            image_id=sample.image_id,
+            category=sample.category,
+            height=sample.mask.shape[0],
+            width=sample.mask.shape[1],
+            area=int(sample.mask.sum()),
+            ious=(*self._ious, *[self._iou()] * not_made),
+            seconds=tuple(self._seconds),
+            clicks=tuple(self._clicks),
+            boundary_iou=boundary_iou(self._mask, sample.mask, sample.ignore),
+            masks={**self._masks, len(self._clicks): encode_coco(self._mask)["counts"]},
+        )
+
+    def _iou(self) -> float:
+        return intersection_over_union(self._mask, self._sample.mask, self._sample.ignore)
+
+
+def _label_all(
+    segmenter: Segmenter,
+    samples: Sequence[Sample],
+    max_clicks: int,
+    annotator: Annotator,
+    batch: int,
+    stop: float | None,
+) -> Iterator[_Session]:
+    """Sessions in the order in which they are done."""
+    waiting = (_Session(index, samples[index], max_clicks, stop) for index in range(len(samples)))
+    running: list[_Session] = []
+    while True:
+        asked: list[tuple[_Session, Request]] = []
+        while len(asked) < batch:
+            session = running.pop(0) if running else next(waiting, None)
+            if session is None:
+                break
+            request = session.ask(annotator)
+            if request is None:
+                yield session
+            else:
+                asked.append((session, request))
+        if not asked:
+            return
+        answers = _predict(segmenter, [request for _, request in asked], batched=batch > 1)
+        for (session, _), (prediction, seconds) in zip(asked, answers, strict=True):
+            session.answer(prediction, seconds)
+        running = [session for session, _ in asked]
+
+
+def _predict(
+    segmenter: Segmenter, requests: Sequence[Request], batched: bool
+) -> list[tuple[Prediction, float]]:
+    """The predictions, and the seconds of each; those of a batch are shared equally."""
+    if batched and isinstance(segmenter, BatchSegmenter):
+        started = time.perf_counter()
+        predictions = segmenter.predict_batch(requests)
+        share = (time.perf_counter() - started) / len(requests)
+        return [(prediction, share) for prediction in predictions]
+    answers = []
+    for request in requests:
+        started = time.perf_counter()
+        prediction = segmenter.predict(request.image, request.clicks, request.previous)
+        answers.append((prediction, time.perf_counter() - started))
+    return answers

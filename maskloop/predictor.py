@@ -36,6 +36,16 @@ class Prediction:
         return mask
 
 
+@dataclass(frozen=True)
+class Request:
+    """One question to a predictor; the arguments of `Predictor.predict`."""
+
+    image: Image
+    clicks: Sequence[Click]
+    previous: Plane | None = None
+    box: Box | None = None
+
+
 class Predictor:
     """Predicts masks with one checkpoint."""
 
@@ -88,6 +98,10 @@ class Predictor:
         region = zoom_region(probability > ZOOM_THRESHOLD, clicks, self._long_side)
         probability = self._pass(region, image, clicks, probability)
         return Prediction(probability if box is None else _inside(box, probability))
+
+    def predict_batch(self, requests: Sequence[Request]) -> list[Prediction]:
+        """Answer several requests, each as `predict` does; images may differ in size."""
+        return [self.predict(one.image, one.clicks, one.previous, one.box) for one in requests]
 
     def _pass(self, crop: Crop, image: Image, clicks: Sequence[Click], previous: Plane) -> Plane:
         """Run the network on a crop and paste its probabilities over the previous ones."""

@@ -8,7 +8,7 @@ import pytest
 from maskloop.clicks import Click
 from maskloop.datasets import Sample
 from maskloop.errors import DatasetError
-from maskloop.evaluation import ObjectResult, Report, evaluate, intersection_over_union
+from maskloop.evaluation import evaluate, intersection_over_union
 from maskloop.predictor import Prediction
 
 TARGET = np.zeros((40, 40), bool)
@@ -55,30 +55,6 @@ def test_evaluate__ignored_pixels() -> None:
     ignore[20:30] = True  # the lower half of the object does not count: 18 clicks' rows are 9 of 10
     report = evaluate(Growing(), [sample(ignore)], max_clicks=9, progress=False)
     assert report.objects[0].ious[-1] == pytest.approx(0.9)
-
-
-def test_report__solved_by_the_last_click_is_no_failure() -> None:
-    last = ObjectResult("a", "", (*[0.1] * 19, 0.9), 1.0)
-    never = ObjectResult("b", "", (0.1,) * 20, 1.0)
-    report = Report((last, never))
-    assert report.noc(0.9) == 20
-    assert report.failures(0.9) == 1
-
-
-def test_report__frame() -> None:
-    frame = evaluate(Growing(), [sample()], progress=False).to_frame()
-    assert frame.to_dict("records") == [
-        {
-            "image_id": "a",
-            "category": "thing",
-            "noc85": 17,
-            "noc90": 18,
-            "noc95": 19,
-            "solved90": True,
-            "iou_first": 0.05,
-            "iou_last": 1.0,
-        }
-    ]
 
 
 def test_evaluate__nothing_to_evaluate() -> None:

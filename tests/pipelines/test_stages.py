@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from maskloop.checkpoint import load_checkpoint
+from maskloop.clicks import Click
 from maskloop.datasets import open_dataset
 from maskloop.evaluation import ObjectResult, Report
 from pipelines.collect import collect
@@ -123,7 +124,10 @@ def test_train_and_evaluate(root, checkpoint):
 
 def test_write_reports__figures(tmp_path):
     def report(*ious):
-        return Report(tuple(ObjectResult(f"image-{i}", "Cell", iou, 1.0) for i, iou in enumerate(ious)), 2)
+        return Report("", "", {}, tuple(result(f"image-{i}", iou) for i, iou in enumerate(ious)), 2)
+
+    def result(image_id, iou):
+        return ObjectResult(image_id, "Cell", 8, 8, 9, iou, (1.0, 1.0), (Click(1, 1), Click(2, 2)), 0.5, {})
 
     challenger = report((0.5, 0.95), (0.9, 0.92))
     champion = report((0.5, 0.86), (0.8, 0.92))
