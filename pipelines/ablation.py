@@ -21,7 +21,9 @@ from maskloop.corpus import Corpus
 from maskloop.datasets import Sample
 from maskloop.errors import EvaluationError, TrainingError
 from maskloop.evaluation import MAX_CLICKS, Report, evaluate
+from maskloop.intervals import bootstrap
 from maskloop.model import CSFPN, ModelConfig
+from maskloop.model.cost import measure_cost
 from maskloop.predictor import Predictor
 from maskloop.training import TrainingConfig, train
 from pipelines.files import write_atomically
@@ -38,8 +40,8 @@ FORMAT = "maskloop ablation"
 THRESHOLDS = (85, 90)
 STOP = 0.90
 """Clicks after this IoU change neither NoC@85 nor NoC@90, so they are not made."""
-DRAWS = 4000
-"""Resamples of the bootstrap."""
+COST_SIZE = (320, 480)
+"""Rows and columns of the image that multiply-accumulates are counted for: those of published counts."""
 PAPER_SAMPLES = 1_650_000
 """55 epochs of 30,000 samples: the official recipe for COCO+LVIS."""
 
@@ -230,6 +232,7 @@ def summarise(
         "objects": objects,
         "max_clicks": config.max_clicks,
         "encoder": config.model.encoder,
+        "cost_size": list(COST_SIZE),
         "budget": budget,
         "caveat": caveat(budget, objects),
         "rows": [_row(row, results, config) for row in ROWS],
@@ -260,17 +263,19 @@ def _row(row: str, results: Mapping[str, Sequence[Report]], config: AblationConf
             "mean": float(clicks.mean()),
             "seeds": [float(value) for value in per_seed],
             "spread": float(per_seed.std(ddof=1)) if len(per_seed) > 1 else None,
-            "interval": bootstrap(clicks.mean(axis=0), images),
+            "interval": _ends(clicks.mean(axis=0), images),
         }
         if row != BASE:
             difference = (clicks - base).mean(axis=0)
             figures[f"noc{percent}"]["difference"] = float(difference.mean())
-            figures[f"noc{percent}"]["difference_interval"] = bootstrap(difference, images)
-    model = CSFPN(replace(config.model, **ROWS[row]))
+            figures[f"noc{percent}"]["difference_interval"] = _ends(difference, images)
+    model = replace(config.model, **ROWS[row])
+    cost = measure_cost(model, *COST_SIZE, repeats=0)
     return {
         "row": row,
-        "model": model.config.to_dict(),
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "model": model.to_dict(),
+        "parameters": cost.parameters,
+        "macs": cost.macs,
         "nof90": [report.failures(0.9) for report in reports],
         **figures,
     }
@@ -287,14 +292,10 @@ def _clicks(reports: Sequence[Report], percent: int) -> npt.NDArray[np.float64]:
     )
 
 
-def bootstrap(values: npt.NDArray[np.float64], groups: Sequence[str], seed: int = 0) -> list[float]:
-    """95 % interval of the mean of `values` (N,) when whole groups, the images, are drawn again."""
-    _, index = np.unique(np.asarray(groups), return_inverse=True)
-    sums, counts = np.bincount(index, weights=values), np.bincount(index)
-    number = len(counts)
-    drawn = np.random.default_rng(seed).multinomial(number, np.full(number, 1 / number), size=DRAWS)
-    low, high = np.quantile((drawn @ sums) / (drawn @ counts), [0.025, 0.975])
-    return [float(low), float(high)]
+def _ends(values: npt.NDArray[np.float64], images: Sequence[str]) -> list[float]:
+    """Ends of the 95 % bootstrap interval over images."""
+    found = bootstrap(values, images)
+    return [found.low, found.high]
 
 
 def write(summary: Mapping[str, Any], out: Path) -> None:
@@ -324,17 +325,22 @@ def markdown(summary: Mapping[str, Any]) -> Iterator[str]:
     yield (
         f"Encoder {summary['encoder']}, {budget['samples']:,} samples a network, seeds"
         f" {', '.join(map(str, budget['seeds']))}. Lower is better; in brackets the 95 % bootstrap interval"
-        " over images; ± the standard deviation over seeds."
+        " over images; ± the standard deviation over seeds. MACs of one pass at"
+        f" {COST_SIZE[0]} x {COST_SIZE[1]} with five clicks."
     )
     yield ""
-    yield "| row | NoC@85 | NoC@90 | NoC@90 against BS | failures@90 | parameters |"
-    yield "| --- | --- | --- | --- | --- | --- |"
+    yield "| row | NoC@85 | NoC@90 | NoC@90 against BS | failures@90 | parameters | MACs |"
+    yield "| --- | --- | --- | --- | --- | --- | --- |"
     for row in summary["rows"]:
         cells = [row["row"], measured(row["noc85"]), measured(row["noc90"]), difference(row["noc90"])]
         failures = " / ".join(map(str, row["nof90"]))
-        yield f"| {' | '.join(cells)} | {failures} | {row['parameters'] / 1e6:.2f} M |"
+        yield f"| {' | '.join(cells)} | {failures} | {_cost(row)} |"
     yield ""
     yield summary["caveat"]
+
+
+def _cost(row: Mapping[str, Any]) -> str:
+    return f"{row['parameters'] / 1e6:.2f} M | {row['macs'] / 1e9:.2f} G"
 
 
 def measured(figure: Mapping[str, Any]) -> str:

@@ -4,7 +4,6 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -15,7 +14,7 @@ from maskloop.evaluation import ObjectResult, Report
 from maskloop.model import ModelConfig
 from maskloop.training import TrainingConfig
 from pipelines import ablation
-from pipelines.ablation import ROWS, AblationConfig, ablate, bootstrap, first_model, read_ablation, summarise
+from pipelines.ablation import ROWS, AblationConfig, ablate, first_model, read_ablation, summarise
 from tests.test_training import write_discs
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -118,12 +117,6 @@ def test_summarise__means_spread_and_difference() -> None:
     # every object takes one click less, so whatever is drawn, the difference is -1
     assert rows[1]["noc90"]["difference"] == -1
     assert rows[1]["noc90"]["difference_interval"] == [-1, -1]
-
-
-def test_bootstrap__draws_whole_images() -> None:
-    values = np.array([0.0, 10.0])
-    assert bootstrap(values, ["a", "a"]) == [5, 5]
-    assert bootstrap(values, ["a", "b"]) == [0, 10]
 
 
 @pytest.mark.parametrize(
