@@ -116,6 +116,33 @@ def train(
 
 
 @app.command()
+def ablate(
+    data: Annotated[Path, typer.Argument(help="Parquet file, or a folder of them, to train on")],
+    out: Annotated[Path, typer.Option(help="folder of the ablation; runs found there are kept or resumed")],
+    measured: Annotated[
+        tuple[str, Path], typer.Option("--eval", metavar="DATASET ROOT", help="dataset that is measured on")
+    ],
+    recipe: Annotated[Path, typer.Option("--config", help="YAML: seeds, training, model, evaluation")] = Path(
+        "recipes/ablation.yaml"
+    ),
+    split: Annotated[str, typer.Option(help="rows to train on")] = "train",
+    device: Annotated[str, typer.Option(help="torch device of the training")] = "cpu",
+) -> None:
+    """Train and measure the five rows of the paper's ablation under one budget; writes Table 2."""
+    from maskloop.corpus import Corpus
+    from maskloop.datasets import open_dataset
+    from pipelines.ablation import ablate as run
+    from pipelines.ablation import read_ablation
+
+    config = read_ablation(recipe)
+    name, root = measured
+    samples = open_dataset(name, root)
+    corpus = Corpus.read(data, split, config.training.shares)
+    run(corpus, samples, out, config, _dataset_name(name, root), _imagenet_weights(), device)
+    typer.echo((out / "ablation.md").read_text(encoding="utf-8"))
+
+
+@app.command()
 def up(
     data: DataOption = None,
     label_studio_port: PortOption = 8080,
@@ -161,6 +188,11 @@ def _parse_click(text: str) -> "Click":
             f"the click {text!r} is not X,Y; write 120,80 for a positive and 120,80,- for a negative click"
         )
     return Click(row=float(match[2]), col=float(match[1]), positive=match[3] != "-")
+
+
+def _dataset_name(name: str, root: Path) -> str:
+    """What a result is filed under: shards are told apart by their file, published sets by their name."""
+    return root.stem if name == "parquet" else name
 
 
 def _training_config(recipe: Path) -> "TrainingConfig":

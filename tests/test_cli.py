@@ -148,7 +148,7 @@ def test_train__bad_recipe(tmp_path: Path, text: str, message: str) -> None:
 def test_recipes__every_committed_one_fits() -> None:
     from pipelines.cli import _training_config
 
-    recipes = list((ROOT / "recipes").glob("*.yaml"))
+    recipes = [path for path in (ROOT / "recipes").glob("*.yaml") if not path.stem.startswith("ablation")]
     assert recipes
     for recipe in recipes:
         _training_config(recipe)
