@@ -178,11 +178,13 @@ class Run:
             "dataset": self.dataset,
             "encoder_weights": imagenet.name if imagenet else None,
         }
-        if file.is_file() and _differs(json.loads(file.read_text(encoding="utf-8")), settings):
+        text = json.dumps(settings, indent=2) + "\n"
+        # through JSON, which has lists where the settings have tuples
+        if file.is_file() and _differs(json.loads(file.read_text(encoding="utf-8")), json.loads(text)):
             raise TrainingError(
                 f"{self.folder} was made with other settings (see {file.name}); give another --out"
             )
-        write_atomically(file, (json.dumps(settings, indent=2) + "\n").encode())
+        write_atomically(file, text.encode())
 
 
 def _differs(recorded: Any, wanted: Any) -> bool:
