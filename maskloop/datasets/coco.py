@@ -139,7 +139,12 @@ def segmentation_to_mask(segmentation: Any, height: int, width: int) -> Mask:
     """
     if isinstance(segmentation, list):
         return _fill(segmentation, height, width)
-    counts = segmentation.get("counts") if isinstance(segmentation, dict) else None
+    if not isinstance(segmentation, dict) or segmentation.get("size") != [height, width]:
+        raise MaskError(
+            f"A segmentation is a list of polygons, or run lengths with counts and size [{height}, {width}],"
+            f" not {str(segmentation)[:80]}."
+        )
+    counts = segmentation.get("counts")
     if isinstance(counts, list):
         return _expand(counts, height, width)
     return decode_coco({"size": [height, width], "counts": counts})  # type: ignore[typeddict-item]

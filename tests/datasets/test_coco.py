@@ -197,6 +197,7 @@ class TestSegmentation:
             {"size": [4, 6], "counts": [30, -6]},
             {"size": [4, 6], "counts": "0"},
             {"size": [4, 6]},
+            {"size": [6, 4], "counts": [24]},
             "polygon",
         ],
     )
