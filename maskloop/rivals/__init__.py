@@ -38,6 +38,6 @@ def open_segmenter(text: str) -> Versioned:
         return MobileSam(Path(file) if file else None)
     if name == "sam" and file:
         return Sam(Path(file))
-    if Path(text).is_dir():
+    if text and Path(text).is_dir():
         return Predictor.load(Path(text))
     raise CheckpointError(f"unknown segmenter {text!r}, and no such folder; give {KNOWN}")

@@ -33,6 +33,8 @@ LOW_SIDE = 256
 CACHED_IMAGES = 4
 LEAST = 1e-7
 """Probabilities are held this far from 0 and 1, where logits end."""
+BEYOND = -10.0
+"""Logit outside the image in the mask input: the network's own answers are background there, too."""
 
 WANTED = (
     "a checkpoint of Segment Anything (sam_vit_b_01ec64.pth, sam_vit_l_0b3195.pth or sam_vit_h_4b8939.pth, "
@@ -53,10 +55,14 @@ TIMM: dict[str, dict[str, Any]] = {
 class Sam:
     """A checkpoint of Segment Anything as a segmenter; the file tells which of the networks it is of."""
 
+    kinds: tuple[str, ...] = ("vit_t", "vit_b", "vit_l", "vit_h")
+
     def __init__(self, weights: Path) -> None:
         """Read weights; CheckpointError when the file is missing, damaged or of another network."""
         state = read_weights(weights, WANTED)
         self.kind = _kind(state, weights)
+        if self.kind not in self.kinds:
+            raise CheckpointError(f"{weights} holds SAM {self.kind}, not MobileSAM; name it sam:{weights}")
         self.version = f"{'mobile_sam' if self.kind == 'vit_t' else f'sam_{self.kind}'}-{digest(weights)[:8]}"
         self._model = _build(self.kind)
         fill(self._model, state, weights)
@@ -113,12 +119,10 @@ class Sam:
 class MobileSam(Sam):
     """MobileSAM; without a path, with the weights inside the package that its code is taken from."""
 
+    kinds = ("vit_t",)
+
     def __init__(self, weights: Path | None = None) -> None:
         super().__init__(weights or package_folder(PACKAGE, DISTRIBUTION) / "checkpoints" / "mobile_sam.pt")
-        if self.kind != "vit_t":
-            raise CheckpointError(
-                f"{weights} is a checkpoint of SAM, not of MobileSAM; name it sam:{weights}"
-            )
 
 
 def input_size(height: int, width: int) -> tuple[int, int]:
@@ -135,12 +139,12 @@ def prompt(clicks: Sequence[Click], height: int, width: int) -> tuple[Tensor, Te
     return torch.tensor([points]), torch.tensor([[int(click.positive) for click in clicks]])
 
 
-def mask_input(probability: Plane, padding: float = 0.0) -> Tensor:
+def mask_input(probability: Plane) -> Tensor:
     """Probability (H, W) of an answer back to logits in the network's square, (1, 1, 256, 256)."""
     logits = torch.from_numpy(probability)[None, None].clamp(LEAST, 1 - LEAST).logit()
     rows, cols = input_size(*probability.shape)
     resized = F.interpolate(logits, (rows, cols), mode="bilinear", antialias=True)
-    square = F.pad(resized, (0, SIDE - cols, 0, SIDE - rows), value=padding)
+    square = F.pad(resized, (0, SIDE - cols, 0, SIDE - rows), value=BEYOND)
     return F.avg_pool2d(square, SIDE // LOW_SIDE)
 
 
