@@ -12,8 +12,8 @@ from maskloop.predictor import Prediction
 from maskloop.rivals import CascadePsp
 from maskloop.rivals.packages import import_alone
 
-RED = np.zeros((64, 96), bool)
-RED[16:48, 24:72] = True
+RED = np.zeros((32, 48), bool)
+RED[8:24, 12:36] = True
 IMAGE = np.where(RED[..., None], [255, 0, 0], [0, 0, 0]).astype(np.uint8)
 
 
@@ -28,7 +28,7 @@ class Rough:
     def predict(self, image, clicks, previous=None):
         self.previous.append(previous)
         probability = np.zeros(image.shape[:2], np.float32)
-        probability[:32] = 1
+        probability[:16] = 1
         return Prediction(probability)
 
 
@@ -49,23 +49,22 @@ def weights(save_constant):
     return save_constant(network.RefinementModule(), "model", prefix="module.", **layers)
 
 
-def test_cascade_psp__refines_each_answer(weights):
+def test_cascade_psp__refined_mask_is_what_the_next_click_corrects(weights):
     rough = Rough()
-    refined = CascadePsp(rough, weights, long_side=96)
-    sample = Sample("red", IMAGE, RED, None, "square")
-    report = evaluate(refined, [sample], max_clicks=1, progress=False)
-    assert report.objects[0].ious[0] > 0.9
-    answer = refined.predict(IMAGE, [Click(32, 48)])
-    again = refined.predict(IMAGE, [Click(32, 48), Click(2, 2, positive=False)], answer.probability)
-    assert rough.previous[-1] is answer.probability
-    np.testing.assert_array_equal(again.probability, answer.probability)
-    assert answer.probability.shape == RED.shape
-    assert answer.probability.dtype == np.float32
+    refined = CascadePsp(rough, weights, long_side=48)
+    wanted = RED.copy()
+    wanted[8:24, 36:44] = True  # a third more than what is red
+    report = evaluate(refined, [Sample("red", IMAGE, wanted, None, "square")], max_clicks=2, progress=False)
+    assert report.objects[0].ious == (0.75, 0.75)
+    first, second = rough.previous
+    assert first is None
+    np.testing.assert_array_equal(second > 0.5, RED)
+    assert second.dtype == np.float32
     assert refined.version.startswith("rough-1+cascade_psp-")
 
 
 def test_cascade_psp__nothing_to_refine(weights):
-    assert not CascadePsp(Blind(), weights, long_side=96).predict(IMAGE, [Click(1, 1)]).mask.any()
+    assert not CascadePsp(Blind(), weights, long_side=48).predict(IMAGE, [Click(1, 1)]).mask.any()
 
 
 def test_cascade_psp__missing_file_says_which(tmp_path):
