@@ -26,8 +26,8 @@ def import_alone(
 ) -> ModuleType:
     """Import a module without running the `__init__` of the packages above it.
 
-    Afterwards the table of imported modules is what it was before, so whoever imports the whole package
-    elsewhere gets it whole.
+    Afterwards the table of imported modules holds of this package what it held before, so whoever imports the
+    package elsewhere gets it whole.
 
     Args:
         name: dotted name of the module.
