@@ -194,7 +194,7 @@ def test_train__another_run_in_the_folder(
 
 def test_train__damaged_state(shard: Path, tmp_path: Path) -> None:
     (tmp_path / "resume.safetensors").write_bytes(b"no tensors")
-    with pytest.raises(TrainingError, match="is damaged .*; remove it to start anew"):
+    with pytest.raises(TrainingError, match=r"is damaged .*; remove it to start anew"):
         train(small_model(), Corpus.read(shard), tmp_path, settings(1), progress=False)
 
 
@@ -238,7 +238,7 @@ def test_learn__gradient_that_is_not_finite() -> None:
     run = Run(small_model(), settings(1))
     run.model.auxiliary.weight.register_hook(lambda gradient: gradient * float("inf"))
     before = run.model.head[1].weight.clone()
-    with pytest.raises(TrainingError, match="the gradient's norm is (inf|nan) at step 0"):
+    with pytest.raises(TrainingError, match=r"the gradient's norm is (inf|nan) at step 0"):
         run.learn(interaction())
     assert torch.equal(run.model.head[1].weight, before)
 
