@@ -60,8 +60,7 @@ def _build(path: Path, config: type[Config], values: Mapping[str, Any]) -> Confi
             )
         if isinstance(value, str) and known[name] in NUMBERS:
             raise TrainingError(
-                f"{name} in {path} is the text {value!r}; write a number, such as 5.0e-4"
-                " (5e-4 is text in YAML)"
+                f"{name} in {path} is the text {value!r}; write a number, such as 0.1 or 5.0e-4"
             )
     # YAML has lists where the configurations have tuples, which nobody can change afterwards
     arguments: dict[str, Any] = {

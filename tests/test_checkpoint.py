@@ -68,3 +68,49 @@ def test_load__not_finite(tmp_path: Path) -> None:
 def test_load__no_folder(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="give the folder of a checkpoint"):
         load_checkpoint(tmp_path / "nowhere")
+
+
+@pytest.fixture
+def cascade(tmp_path: Path) -> Path:
+    """A checkpoint of two networks, the second of which differs in one bias."""
+    torch.manual_seed(0)
+    coarse, fine = (CSFPN(ModelConfig(channels=12, hires_channels=8)) for _ in range(2))
+    fine.load_state_dict(coarse.state_dict())
+    torch.nn.init.constant_(fine.auxiliary.bias, 0.5)
+    save_checkpoint(coarse, tmp_path, "two", {}, fine)
+    return tmp_path
+
+
+def test_round_trip__fine_network(cascade: Path) -> None:
+    checkpoint = load_checkpoint(cascade)
+    assert checkpoint.model.config.cascade == checkpoint.fine.config.cascade == "finetuned"
+    assert not checkpoint.fine.training
+    coarse, fine = checkpoint.model.state_dict(), checkpoint.fine.state_dict()
+    assert [name for name in coarse if not torch.equal(coarse[name], fine[name])] == ["auxiliary.bias"]
+    assert checkpoint.fine.auxiliary.bias.item() == 0.5
+
+
+def test_round_trip__one_network_has_no_fine_one(folder: Path) -> None:
+    assert load_checkpoint(folder).fine is None
+
+
+@pytest.mark.parametrize(
+    "saved, said, message",
+    [("cascade", "shared", "'fine.auxiliary.bias' is missing, extra"), ("folder", "finetuned", "'fine.aux")],
+)
+def test_load__fine_network_and_description_disagree(
+    request: pytest.FixtureRequest, saved: str, said: str, message: str
+) -> None:
+    folder: Path = request.getfixturevalue(saved)
+    config = json.loads((folder / "config.json").read_text())
+    config["model"]["cascade"] = said
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match=message):
+        load_checkpoint(folder)
+
+
+def test_save__finetuned_without_fine_network(tmp_path: Path) -> None:
+    model = CSFPN(ModelConfig(channels=12, hires_channels=8, cascade="finetuned"))
+    with pytest.raises(CheckpointError, match="no fine network is given; give it, or say 'shared'"):
+        save_checkpoint(model, tmp_path, "half", {})
+    assert not (tmp_path / "model.safetensors").exists()

@@ -149,7 +149,7 @@ def test_csfpn__sizes_of_the_paper() -> None:
     assert model.sgn.heads[0].query.out_channels == model.hires.propagation.query.out_channels == 90
 
 
-# tensors in the published state dicts without the classifier, and a digest of their names and shapes: hrnet_w18
+# tensors in the published state dicts without the classifier, and a digest of names and shapes: hrnet_w18
 # and hrnet_w18_small_v2 of timm 1.0.31, the ResNets of torchvision 0.29.1 (timm agrees), mobile_sam.pt
 PUBLISHED = {
     "hrnet18": (1830, "9545829b6f86d022"),

@@ -49,16 +49,16 @@ def train(
         `out`.
     """
     out.mkdir(parents=True, exist_ok=True)
-    with join_processes(device) as (processes, own_device):
-        run = Run(model, config, own_device, processes)
-        if resume and run.resume(out) and processes.first:
-            tqdm.write(f"resumed at step {run.step} of {config.steps}")
-        first, started = run.step, time.monotonic()
-        facts = {**(metadata or {}), "config": asdict(config), "images": len(scenes)}
-        _advance(run, scenes, out, facts, progress)
-        if processes.first and run.step > first:
-            write_report(out, run, first, time.monotonic() - started)
-        processes.wait()
+    processes, own_device = join_processes(device)
+    run = Run(model, config, own_device, processes)
+    if resume and run.resume(out) and processes.first:
+        tqdm.write(f"resumed at step {run.step} of {config.steps}")
+    first, started = run.step, time.monotonic()
+    facts = {**(metadata or {}), "config": asdict(config), "images": len(scenes)}
+    _advance(run, scenes, out, facts, progress)
+    if processes.first and run.step > first:
+        write_report(out, run, first, time.monotonic() - started)
+    processes.wait()
     return out
 
 

@@ -5,9 +5,9 @@ running statistics are averaged once a step, so parameters and statistics stay t
 step each process normalises by the statistics of its own part alone.
 """
 
+import atexit
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -70,26 +70,24 @@ class Processes:
             dist.barrier()
 
 
-@contextmanager
-def join_processes(device: str) -> Iterator[tuple[Processes, str]]:
+def join_processes(device: str) -> tuple[Processes, str]:
     """Join the processes that `torchrun` describes in the environment, if it does.
 
     Args:
         device: torch device; `cuda` becomes the device of this process's own.
 
-    Yields:
+    Returns:
         This process, and its device.
     """
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
-        yield Processes(), device
-        return
-    kind = torch.device(device).type
-    if kind == "cuda":
+        return Processes(), device
+    on_cuda = torch.device(device).type == "cuda"
+    if on_cuda:
         device = f"cuda:{os.environ['LOCAL_RANK']}"
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if kind == "cuda" else "gloo")
-    try:
-        yield Processes(dist.get_rank(), count), device
-    finally:
-        dist.destroy_process_group()
+    if not dist.is_initialized():
+        dist.init_process_group("nccl" if on_cuda else "gloo")
+        # not at the end of a run: a later run of the same processes would wait for each other forever
+        atexit.register(dist.destroy_process_group)
+    return Processes(dist.get_rank(), count), device

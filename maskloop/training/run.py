@@ -149,8 +149,9 @@ class Run:
         if self.stage.coarse is not None:
             self.stage.coarse.load_state_dict(_part(state, "coarse."))
         self._resume_optimiser(_part(state, "optimiser."))
-        self.generator.set_state(state["generator"][self.processes.rank])
-        torch.set_rng_state(state["torch"][self.processes.rank])
+        # clones: a generator reads its state with instructions that a row inside a tensor is not aligned for
+        self.generator.set_state(state["generator"][self.processes.rank].clone())
+        torch.set_rng_state(state["torch"][self.processes.rank].clone())
         self.common.set_state(state["common"])
         self.step = int(state["step"])
         return True
