@@ -22,7 +22,7 @@ FORBIDDEN = {
 }
 """Of the folders that a module lies in, the innermost one named here decides."""
 
-CORE = {"clicks", "crops", "distance", "losses", "model", "simulation", "training"}
+CORE = {"clicks", "crops", "distance", "losses", "model", "simulation", "training", "views"}
 CORE_ALLOWED = {"maskloop", "numpy", "safetensors", "torch", "tqdm", *sys.stdlib_module_names}
 """Modules of the method itself import no more than this."""
 

@@ -59,7 +59,11 @@ def test_read_recipe__impossible_network(file: Path) -> None:
         read_recipe(file)
 
 
-@pytest.mark.parametrize("recipe", sorted(RECIPES.glob("*.yaml")), ids=lambda file: file.stem)
+# an ablation is read by pipelines.ablation, and tested there
+TRAINING = [file for file in sorted(RECIPES.glob("*.yaml")) if not file.stem.startswith("ablation")]
+
+
+@pytest.mark.parametrize("recipe", TRAINING, ids=lambda file: file.stem)
 def test_recipes__every_committed_one_fits(recipe: Path) -> None:
     assert read_recipe(recipe).training.name == recipe.stem
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from maskloop.model import CSFPN
-from maskloop.model.propagation import HSGN, SGN
+from maskloop.model.propagation import SGN, Fusion
 from maskloop.training.config import TrainingConfig
 
 FLOOR = 0.02
@@ -52,7 +52,7 @@ def schedule(step: int, config: TrainingConfig) -> float:
 
 def _propagation(model: CSFPN) -> Iterator[nn.Parameter]:
     for module in model.modules():
-        if isinstance(module, SGN | HSGN):
+        if isinstance(module, SGN | Fusion):
             for name, parameter in module.named_parameters():
                 if not name.endswith("gamma"):
                     yield parameter
