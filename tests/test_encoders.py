@@ -150,8 +150,8 @@ def test_csfpn__sizes_of_the_paper() -> None:
 
 
 # of the published state dicts without the classifier (hrnet_w18 and hrnet_w18_small_v2 of timm 1.0.31, the
-# ResNets of torchvision 0.29.1, with which timm agrees, mobile_sam.pt): how many tensors, a digest of their names and
-# shapes, and one of them to read
+# ResNets of torchvision 0.29.1, with which timm agrees, mobile_sam.pt): how many tensors, a digest of their
+# names and shapes, and one of them to read
 PUBLISHED = {
     "hrnet18": (1830, "9545829b6f86d022", "stage4.2.fuse_layers.3.0.2.0.weight", (144, 18, 3, 3)),
     "hrnet18s": (864, "c0102182dbfa88ca", "transition1.1.0.0.weight", (36, 256, 3, 3)),
