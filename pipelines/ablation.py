@@ -58,6 +58,10 @@ class AblationConfig:
     """Objects measured on, spread evenly over the dataset; None: all."""
     max_clicks: int = MAX_CLICKS
 
+    def __post_init__(self) -> None:
+        if not self.seeds:
+            raise TrainingError("seeds is empty; an ablation needs at least one")
+
 
 def read_ablation(recipe: Path) -> AblationConfig:
     """Read a recipe: sections `training`, `model`, `evaluation`, and a list of `seeds`.
@@ -66,12 +70,17 @@ def read_ablation(recipe: Path) -> AblationConfig:
         TrainingError: the file cannot be read, or a field is unknown or out of its range.
     """
     try:
-        fields = yaml.safe_load(recipe.read_text(encoding="utf-8"))
+        content = yaml.safe_load(recipe.read_text(encoding="utf-8"))
+        # YAML has lists where the configuration has tuples
+        training: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in content["training"].items()
+        }
         return AblationConfig(
-            training=TrainingConfig(**fields["training"]),
-            model=ModelConfig(**fields.get("model", {})),
-            seeds=tuple(int(seed) for seed in fields["seeds"]),
-            **fields.get("evaluation", {}),
+            training=TrainingConfig(**training),
+            model=ModelConfig(**content.get("model", {})),
+            seeds=tuple(int(seed) for seed in content["seeds"]),
+            **content.get("evaluation", {}),
         )
     except OSError as error:
         raise TrainingError(f"cannot read the recipe {recipe}: {error.strerror}") from error
@@ -108,13 +117,15 @@ def ablate(
     """
     samples = spread(samples, config.objects)
     results: dict[str, list[Report]] = {row: [] for row in ROWS}
+    summary: dict[str, Any] = {}
     # seed by seed, so that a table with all rows stands as early as possible
     for seed in config.seeds:
         for row in ROWS:
             run = Run(out, row, seed, config, dataset)
             results[row].append(run.result(corpus, samples, imagenet, device, progress))
-        write(summarise(results, config, len(corpus), dataset), out)
-    return summarise(results, config, len(corpus), dataset)
+        summary = summarise(results, config, len(corpus), dataset)
+        write(summary, out)
+    return summary
 
 
 def spread(samples: Sequence[Sample], limit: int | None) -> Sequence[Sample]:
@@ -179,7 +190,7 @@ class Run:
             "encoder_weights": imagenet.name if imagenet else None,
         }
         text = json.dumps(settings, indent=2) + "\n"
-        # through JSON, which has lists where the settings have tuples
+        # both as JSON knows them, to which a tuple is a list
         if file.is_file() and _differs(json.loads(file.read_text(encoding="utf-8")), json.loads(text)):
             raise TrainingError(
                 f"{self.folder} was made with other settings (see {file.name}); give another --out"
@@ -306,17 +317,20 @@ def write(summary: Mapping[str, Any], out: Path) -> None:
     write_atomically(out / "ablation.md", ("\n".join(markdown(summary)) + "\n").encode())
 
 
-def read(file: Path) -> dict[str, Any]:
-    """Read an `ablation.json`."""
+def is_ablation(file: Path) -> bool:
+    """Whether a file says that it is one."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise EvaluationError(
-            f"cannot read the ablation {file}: {error}; `maskloop ablate` writes one"
-        ) from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and content.get("format") == FORMAT
+
+
+def read(file: Path) -> dict[str, Any]:
+    """Read an `ablation.json`."""
+    if not is_ablation(file):
         raise EvaluationError(f"{file} is no ablation; `maskloop ablate` writes one")
-    return content
+    return dict(json.loads(file.read_text(encoding="utf-8")))
 
 
 def markdown(summary: Mapping[str, Any]) -> Iterator[str]:

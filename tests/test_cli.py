@@ -10,10 +10,16 @@ import numpy as np
 import pytest
 from PIL import Image
 from skimage.data import coffee
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from maskloop.errors import ClickError, MaskloopError
-from pipelines.cli import _parse_click, app
+from maskloop.evaluation import Report
+from maskloop.model import CSFPN
+from maskloop.recipes import read_recipe
+from pipelines.cli import app
+from pipelines.cli.costs import parse_size, read_config, variants
+from pipelines.cli.predicting import parse_click
 
 ROOT = Path(__file__).parents[1]
 
@@ -30,14 +36,14 @@ def photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     [("320,180", (180, 320, True)), ("40, 60,-", (60, 40, False)), ("1.5,2,+", (2, 1.5, True))],
 )
 def test_parse_click(text: str, expected: tuple[float, float, bool]) -> None:
-    click = _parse_click(text)
+    click = parse_click(text)
     assert (click.row, click.col, click.positive) == expected
 
 
 @pytest.mark.parametrize("text", ["", "3", "3;4", "3,4,x", "-3,4"])
 def test_parse_click__not_a_click(text: str) -> None:
     with pytest.raises(ClickError, match=r"is not X,Y; write 120,80 for a positive"):
-        _parse_click(text)
+        parse_click(text)
 
 
 def test_predict__writes_the_mask_under_the_click(photo: Path) -> None:
@@ -90,9 +96,11 @@ def test_evaluate__json_has_the_promised_fields(tmp_path: Path, monkeypatch: pyt
     file = tmp_path / "report.json"
     result = CliRunner().invoke(app, ["evaluate", "davis", str(tmp_path), "--json", str(file)])
     assert result.exit_code == 0, result.output
-    report = json.loads(file.read_text())
+    content = json.loads(file.read_text())
+    assert {"dataset", "model", "annotator", "max_clicks"} <= set(content)
+    assert content["dataset"] == "davis"
+    report = content["figures"]
     promised = {
-        "dataset",
         "objects",
         "noc85",
         "noc90",
@@ -100,12 +108,87 @@ def test_evaluate__json_has_the_promised_fields(tmp_path: Path, monkeypatch: pyt
         "nof90",
         "iou_at_click",
         "seconds_per_click",
-        "checkpoint",
     }
     assert promised <= set(report)
-    assert (report["dataset"], report["objects"], len(report["iou_at_click"])) == ("davis", 1, 20)
+    assert (report["objects"], len(report["iou_at_click"])) == (1, 20)
     # a plain red square on grey must not be hard for a checkpoint that we ship
     assert report["iou_at_click"][4] > 0.8
+    assert f"90 %   {report['noc90']:6.2f}" in result.output
+    assert "davis: 1 objects, up to 20 clicks, annotator centre" in result.output
+
+
+def test_evaluate__protocol_and_noise_are_told_in_the_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.test_training import write_discs
+
+    monkeypatch.chdir(ROOT)
+    shard, file = write_discs(tmp_path), tmp_path / "result.json"
+    options = ["--limit", "1", "--max-clicks", "2", "--protocol", "ritm", "--noise", "3", "--seed", "5"]
+    result = CliRunner().invoke(
+        app, ["evaluate", "parquet", str(shard), *options, "--split", "train", "--json", str(file)]
+    )
+    assert result.exit_code == 0, result.output
+    found = Report.read(file)
+    assert found.model.endswith("+ritm")
+    assert (found.dataset, found.max_clicks) == ("discs:train", 2)
+    assert found.annotator == {"name": "noisy", "pixels": 3, "seed": 5}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--annotator", "realistic", "--noise", "3"], "miss by themselves"),
+        (["--model", "grabcut", "--protocol", "ritm"], "is for checkpoints"),
+        (["--protocol", "fast"], "unknown protocol 'fast'"),
+    ],
+)
+def test_evaluate__options_that_do_not_go_together(
+    options: list[str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    result = CliRunner().invoke(app, ["evaluate", "davis", "nowhere", *options])
+    assert message in str(result.exception)
+
+
+@pytest.mark.parametrize("command", sorted(get_command(app).commands))  # type: ignore[attr-defined]
+def test_help__of_every_command(command: str) -> None:
+    result = CliRunner().invoke(app, [command, "--help"])
+    assert result.exit_code == 0
+    assert "Usage" in result.output
+
+
+def test_model_info__adds_up(tmp_path: Path) -> None:
+    recipe = tmp_path / "small.yaml"
+    recipe.write_text("{steps: 3, model: {channels: 12, hires_channels: 8, heads: 1}}")
+    result = CliRunner().invoke(
+        app, ["model-info", str(recipe), "--size", "64x96", "--repeats", "0", "--markdown"]
+    )
+    assert result.exit_code == 0, result.output
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in result.output.splitlines()
+        if line.startswith("|")
+    ][2:]
+    assert [row[0] for row in rows][:3] == ["stem", "click_embedding", "encoder"]
+    network = CSFPN(read_config(str(recipe)))
+    total = sum(parameter.numel() for parameter in network.parameters())
+    assert rows[-1][:2] == ["total", f"{total / 1e6:.3f}"]
+    assert sum(float(row[2]) for row in rows[:-1]) == pytest.approx(float(rows[-1][2]), abs=0.05)
+
+
+def test_read_config__checkpoint_and_variants() -> None:
+    assert read_config(str(ROOT / "checkpoints" / "default")).hires == "hsgn"
+    assert not read_config("bs").sgn
+    assert {"default", "bs+sgn+hsgn", "efficientnet_lite0-paper"} <= set(variants())
+    with pytest.raises(MaskloopError, match="no variant; variants are default, bs,"):
+        read_config("vgg")
+
+
+@pytest.mark.parametrize("text", ["", "320", "320x", "16x480", "320*480"])
+def test_parse_size__not_a_size(text: str) -> None:
+    with pytest.raises(MaskloopError, match="write 320x480"):
+        parse_size(text)
 
 
 def test_train__resumes_from_a_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,7 +217,7 @@ def test_train__resumes_from_a_recipe(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(
-    "text, message", [("{depth: 3}", "does not fit TrainingConfig"), ("{steps: 0}", "steps is 0")]
+    "text, message", [("{depth: 3}", "unknown field 'depth'"), ("{steps: 0}", "steps is 0")]
 )
 def test_train__bad_recipe(tmp_path: Path, text: str, message: str) -> None:
     recipe = tmp_path / "recipe.yaml"
@@ -146,9 +229,7 @@ def test_train__bad_recipe(tmp_path: Path, text: str, message: str) -> None:
 
 
 def test_recipes__every_committed_one_fits() -> None:
-    from pipelines.cli import _training_config
-
     recipes = [path for path in (ROOT / "recipes").glob("*.yaml") if not path.stem.startswith("ablation")]
     assert recipes
     for recipe in recipes:
-        _training_config(recipe)
+        read_recipe(recipe)

@@ -60,7 +60,8 @@ def mark_best(rows: Sequence[Row], skip: Iterable[int] = ()) -> list[Row]:
     if len(rows) < 2:
         return list(rows)
     columns = set(range(len(rows[0].cells))) - set(skip)
-    lowest = {index: min(row.cells[index].order for row in rows) for index in columns}
+    orders = {index: [row.cells[index].order for row in rows] for index in columns}
+    lowest = {index: min(found) for index, found in orders.items() if sum(map(math.isfinite, found)) > 1}
     return [
         replace(
             row,

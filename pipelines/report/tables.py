@@ -8,7 +8,7 @@ from typing import Any
 from maskloop.evaluation import Report
 from maskloop.intervals import Interval, difference, interval, slices
 from pipelines.report import published
-from pipelines.report.comparison import REALISTIC, Comparison
+from pipelines.report.comparison import REALISTIC, Comparison, missed_by
 from pipelines.report.table import DASH, Cell, Group, Row, Table, between, difference_cell, mark_best
 
 
@@ -75,7 +75,7 @@ def main_table(comparisons: Sequence[Comparison]) -> Table:
         "Main table of the paper",
         [column.heading for column in published.COLUMNS],
         groups,
-        "published: results table shown with the official code [T]",
+        _sources("results table shown with the official code [T]", groups),
         [note, "* One figure for COCO-s and COCO-u together."],
     )
 
@@ -120,7 +120,7 @@ def boundary_table(comparisons: Sequence[Comparison]) -> Table:
         "Table 1: clicks and boundaries",
         ["NoC@90", "boundary IoU after the last click, %"],
         groups,
-        "published: appendix of the paper, Table 1 [A]",
+        _sources("appendix of the paper, Table 1 [A]", groups),
         [
             "Boundary IoU: IoU of the bands within 2 % of the image's diagonal of either boundary; the paper"
             " does not state its width.",
@@ -172,7 +172,7 @@ def ablation_table(ablation: Mapping[str, Any] | None) -> Table:
         "Table 2: ablation",
         headings if ablation else headings[:2],
         groups if ablation else [Group(groups[0].title, [replace(row, cells=row.cells[:2]) for row in rows])],
-        "published: appendix of the paper, Table 2 [A]",
+        _sources("appendix of the paper, Table 2 [A]", groups),
         notes,
     )
 
@@ -198,19 +198,20 @@ def noise_table(comparisons: Sequence[Comparison]) -> Table:
     ]
     groups = [Group("Published, on DAVIS (345 objects), networks not named", rows)]
     for comparison in comparisons:
-        if _kinds(comparison) <= {0}:
-            continue  # nobody missed, and the main table has the ideal clicks
+        # of models that were measured with ideal clicks alone, the main table tells all
         ours = [
             Row(model, [_over_seeds(comparison.of(model, kind)) for kind in kinds], measured=True)
             for model in comparison.models
+            if any(comparison.of(model, kind) for kind in kinds if kind != 0)
         ]
-        groups.append(Group(_measured_on(comparison), mark_best(ours)))
+        if ours:
+            groups.append(Group(_measured_on(comparison), mark_best(ours)))
     headings = [kind if isinstance(kind, str) else f"{kind} px" for kind in kinds]
     return Table(
         "Table 3: clicks that miss",
         [f"NoC@90, {heading}" for heading in headings],
         groups,
-        "published: appendix of the paper, Table 3 [A]",
+        _sources("appendix of the paper, Table 3 [A]", groups),
         [
             "Each click is shifted by a uniform draw from -a..a pixels in both directions. \u00b1: standard"
             " deviation over seeds.",
@@ -233,7 +234,7 @@ def _over_seeds(reports: Sequence[Report]) -> Cell:
     if not values:
         return Cell(DASH)
     if len(values) == 1:
-        return Cell(f"{values[0]:.2f}", "1 run", order=values[0])
+        return Cell(f"{values[0]:.2f}", "" if missed_by(reports[0]) == 0 else "1 seed", order=values[0])
     return Cell(
         f"{fmean(values):.2f}", f"\u00b1 {stdev(values):.2f}, {len(values)} seeds", order=fmean(values)
     )
@@ -315,7 +316,12 @@ def _ablated_difference(figure: Mapping[str, Any]) -> Cell:
 
 
 def _measured_on(comparison: Comparison) -> str:
-    return f"Measured here, on {comparison.title}"
+    return f"Measured here, on {comparison.title}, at most {comparison.max_clicks} clicks"
+
+
+def _sources(published_in: str, groups: Sequence[Group]) -> str:
+    ours = any(row.measured for group in groups for row in group.rows)
+    return f"published: {published_in}" + ("; measured here: the result files listed below" if ours else "")
 
 
 def _missing(groups: Sequence[Group], remedy: str) -> list[str]:

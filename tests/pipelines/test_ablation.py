@@ -1,6 +1,7 @@
 """The ablation end to end on rendered discs, and its arithmetic by hand."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +26,14 @@ TINY = AblationConfig(
     objects=2,
     max_clicks=2,
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _small_images() -> Iterator[None]:
+    """Multiply-accumulates are counted on small images."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ablation, "COST_SIZE", (64, 64))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +71,7 @@ def test_ablate__writes_every_row(finished: Path) -> None:
     assert (summary["budget"]["samples"], summary["objects"]) == (4, 2)
     table = (finished / "ablation.md").read_text()
     assert all(f"| {row} |" in table for row in ROWS)
+    assert all(row["macs"] > 0 for row in summary["rows"])
     sizes = [row["parameters"] for row in summary["rows"]]
     assert sizes == [
         sum(p.numel() for p in first_model(TINY.model, row, 0, None).parameters()) for row in ROWS
@@ -126,6 +136,7 @@ def test_summarise__means_spread_and_difference() -> None:
         ("{seeds: [0], training: {depth: 3}}", "does not describe an ablation"),
         ("{seeds: [0], training: {steps: 2}, evaluation: {clicks: 3}}", "does not describe an ablation"),
         ("[", "does not describe an ablation"),
+        ("{seeds: [], training: {steps: 2}}", "seeds is empty"),
     ],
 )
 def test_read_ablation__bad_recipe(tmp_path: Path, text: str, message: str) -> None:
@@ -134,5 +145,9 @@ def test_read_ablation__bad_recipe(tmp_path: Path, text: str, message: str) -> N
         read_ablation(tmp_path / "recipe.yaml")
 
 
-def test_read_ablation__committed_recipe() -> None:
-    assert len(read_ablation(RECIPES / "ablation.yaml").seeds) >= 2
+@pytest.mark.parametrize("name", ["ablation.yaml", "ablation_full.yaml"])
+def test_read_ablation__committed_recipe(name: str) -> None:
+    config = read_ablation(RECIPES / name)
+    assert len(config.seeds) >= 2
+    for row in ROWS.values():
+        replace(config.model, **row)

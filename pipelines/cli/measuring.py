@@ -1,0 +1,156 @@
+"""`maskloop evaluate` and `maskloop report`."""
+
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from maskloop.errors import EvaluationError
+from pipelines.cli.options import CHECKPOINT, CheckpointOption, DatasetArgument, RootArgument, dataset_name
+
+if TYPE_CHECKING:
+    from maskloop.annotators import Annotator
+    from maskloop.evaluation import Report, Segmenter
+
+
+class Clicking(StrEnum):
+    """Who clicks."""
+
+    CENTRE = "centre"
+    REALISTIC = "realistic"
+
+
+def evaluate(
+    dataset: DatasetArgument,
+    root: RootArgument,
+    checkpoint: CheckpointOption = CHECKPOINT,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="what is measured instead of --checkpoint: grabcut, mobile_sam, mobile_sam:FILE, sam:FILE, "
+            "a checkpoint's folder, or any of these with +cascade_psp:FILE"
+        ),
+    ] = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option(help="passes of a checkpoint at each click: single, csfpn, focus, ritm, ..."),
+    ] = None,
+    annotator: Annotated[
+        Clicking, typer.Option(help="clicks the centre of the larger error, or somewhere in it as people do")
+    ] = Clicking.CENTRE,
+    noise: Annotated[int, typer.Option(min=0, help="pixels that each click misses by, at most")] = 0,
+    seed: Annotated[int, typer.Option(help="of the randomness in clicks")] = 0,
+    batch: Annotated[int, typer.Option(min=1, help="objects that advance together")] = 1,
+    max_clicks: Annotated[int, typer.Option(min=1, help="clicks an object")] = 20,
+    limit: Annotated[int | None, typer.Option(min=1, help="only the first objects")] = None,
+    split: Annotated[str | None, typer.Option(help="part of the dataset; all without it")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="result file that is written, for `maskloop report`")
+    ] = None,
+) -> None:
+    """Measure the number of clicks (NoC) that a simulated annotator needs."""
+    from maskloop.datasets import open_dataset
+    from maskloop.evaluation import evaluate as run
+
+    clicking = _annotator(annotator, noise, seed)
+    segmenter = _segmenter(model, checkpoint, protocol)
+    found = run(
+        segmenter,
+        open_dataset(dataset, root, split=split, limit=limit),
+        max_clicks=max_clicks,
+        annotator=clicking,
+        batch=batch,
+        dataset=dataset_name(dataset, root, split),
+    )
+    if json_file is not None:
+        found.write(json_file)
+    typer.echo("\n".join(_summary(found)))
+
+
+def report(
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="what `maskloop evaluate` and `maskloop ablate` wrote", metavar="JSON"),
+    ],
+    out: Annotated[Path, typer.Option(help="page that is written")] = Path("report.html"),
+    data: Annotated[
+        tuple[str, Path] | None,
+        typer.Option(metavar="DATASET ROOT", help="dataset of the results, for pictures of its objects"),
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="part of that dataset")] = None,
+    plots: Annotated[
+        Path | None, typer.Option(help="folder that the plots are written to as SVG and PNG")
+    ] = None,
+) -> None:
+    """Write one HTML page with our figures beside the published ones."""
+    from maskloop.datasets import open_dataset
+    from pipelines.report import compare, read_inputs, write_page, write_plots
+
+    reports, ablation = read_inputs(files)
+    samples = {}
+    if data is not None:
+        name, root = data
+        filed = dataset_name(name, root, split)
+        known = sorted({found.dataset for found in reports})
+        if filed not in known:
+            raise EvaluationError(f"no result is of {filed!r}; they are of {', '.join(map(repr, known))}")
+        samples[filed] = open_dataset(name, root, split=split)
+    write_page(reports, out, ablation, samples)
+    typer.echo(f"page written to {out}")
+    if plots is not None:
+        for file in write_plots(compare(reports), plots):
+            typer.echo(f"plot written to {file}")
+
+
+def _segmenter(model: str | None, checkpoint: Path, protocol: str | None) -> "Segmenter":
+    from maskloop.predictor import Predictor
+
+    if model is None:
+        return Predictor.load(checkpoint, protocol=protocol)
+    if protocol is None:
+        from maskloop.rivals import open_segmenter
+
+        return open_segmenter(model)
+    if not Path(model).is_dir():
+        raise EvaluationError(
+            f"--protocol {protocol} is for checkpoints, and {model!r} is no folder of one; leave it out"
+        )
+    return Predictor.load(Path(model), protocol=protocol)
+
+
+def _annotator(clicking: Clicking, noise: int, seed: int) -> "Annotator":
+    from maskloop.annotators import CentreAnnotator, NoisyAnnotator, RealisticAnnotator
+
+    if clicking is Clicking.REALISTIC:
+        if noise:
+            raise EvaluationError("--noise is for the annotator centre; realistic clicks miss by themselves")
+        return RealisticAnnotator(seed)
+    return NoisyAnnotator(noise, seed) if noise else CentreAnnotator()
+
+
+def _summary(found: "Report") -> Iterator[str]:
+    """What was measured, for the screen."""
+    from maskloop.intervals import interval
+
+    clicking = ", ".join(f"{name} {value}" for name, value in found.annotator.items() if name != "name")
+    yield (
+        f"{found.model} on {found.dataset}: {len(found.objects)} objects, up to {found.max_clicks} clicks,"
+        f" annotator {found.annotator['name']}{f' ({clicking})' if clicking else ''}"
+    )
+    yield ""
+    yield "IoU     clicks   95 % interval    not solved"
+    for percent in found.thresholds:
+        mean = interval(found, f"noc{percent}")
+        ends = f"[{mean.low:.2f}, {mean.high:.2f}]"
+        yield f"{percent} %   {mean.mean:6.2f}   {ends:<16} {found.failures(percent / 100):>4}"
+    yield ""
+    curve = found.iou_at_click()
+    shown = [number for number in (1, 2, 3, 5, 10, 20) if number <= len(curve)]
+    yield "mean IoU:     " + ", ".join(f"{100 * curve[number - 1]:.1f} % @{number}" for number in shown)
+    yield f"boundary IoU: {100 * found.boundary_iou():.1f} % after the last click"
+    bins = ", ".join(f"{name}: {count}" for name, count in found.histogram(0.9).items())
+    yield f"clicks to 90 %: {bins}"
+    to_90 = found.seconds_per_click(until=0.9)
+    yield f"seconds a click: {found.seconds_per_click():.3f}, of those to 90 %: {to_90:.3f}"
