@@ -78,8 +78,8 @@ def _names(lists: Iterable[Path]) -> list[str]:
 
 def _read_instances(path: Path) -> _Instances:
     # here, so that no other dataset waits for scipy
-    from scipy.io import loadmat  # type: ignore[import-untyped]
-    from scipy.io.matlab import MatReadError  # type: ignore[import-untyped]
+    from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
 
     try:
         truth = loadmat(path, variable_names=["GTinst"])["GTinst"][0, 0]
