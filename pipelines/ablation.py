@@ -18,7 +18,7 @@ import torch
 import yaml
 
 from maskloop.corpus import Corpus
-from maskloop.datasets import Sample
+from maskloop.datasets import Sample, Samples
 from maskloop.errors import EvaluationError, TrainingError
 from maskloop.evaluation import MAX_CLICKS, Report, evaluate
 from maskloop.intervals import bootstrap
@@ -92,7 +92,7 @@ def read_ablation(recipe: Path) -> AblationConfig:
 
 def ablate(
     corpus: Corpus,
-    samples: Sequence[Sample],
+    samples: Samples,
     out: Path,
     config: AblationConfig,
     dataset: str,
@@ -115,7 +115,7 @@ def ablate(
     Returns:
         What `ablation.json` holds.
     """
-    samples = spread(samples, config.objects)
+    samples = samples.spread(config.objects)
     results: dict[str, list[Report]] = {row: [] for row in ROWS}
     summary: dict[str, Any] = {}
     # seed by seed, so that a table with all rows stands as early as possible
@@ -126,12 +126,6 @@ def ablate(
         summary = summarise(results, config, len(corpus), dataset)
         write(summary, out)
     return summary
-
-
-def spread(samples: Sequence[Sample], limit: int | None) -> Sequence[Sample]:
-    """At most `limit` samples, evenly from first to last, so that no category gives them all."""
-    count = min(limit or len(samples), len(samples))
-    return [samples[index * len(samples) // count] for index in range(count)]
 
 
 @dataclass(frozen=True)

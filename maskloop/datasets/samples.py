@@ -51,6 +51,11 @@ class Samples(Sequence[Sample]):
             return Samples(self._readers[index])
         return self._readers[index]()
 
+    def spread(self, count: int | None) -> "Samples":
+        """At most `count` of them, evenly from first to last, so that no image or category gives them all."""
+        count = min(count or len(self), len(self))
+        return Samples([self._readers[place * len(self) // count] for place in range(count)])
+
 
 def checked_sample(
     image_id: str, image: Image, mask: Mask, ignore: Mask | None = None, category: str = ""

@@ -160,6 +160,11 @@ def plots_of(comparison: Comparison) -> dict[str, Figure]:
     return plots
 
 
+def save_png(figure: Figure, file: Path) -> None:
+    """Write a figure as PNG."""
+    write_atomically(file, _save(figure, "png"))
+
+
 def _save(figure: Figure, form: str) -> bytes:
     buffer = io.BytesIO()
     # no date, so that the same results give the same bytes

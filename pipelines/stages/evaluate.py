@@ -4,14 +4,17 @@ The champion is measured again each time, as the test set grows: an old figure w
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from maskloop.datasets import Sample, open_dataset
+from maskloop.datasets import open_dataset
 from maskloop.evaluation import Report, evaluate
 from maskloop.predictor import Predictor
+from pipelines.report.comparison import Comparison
+from pipelines.report.plots import curve, histogram, save_png
 from pipelines.stages.params import read_params
 from pipelines.stages.train import CANDIDATE
 
@@ -23,7 +26,7 @@ CHALLENGER, CHAMPION = "challenger", "champion"
 def main(root: Path = Path()) -> None:
     params = read_params(root, "evaluate")
     checkpoints = {CHAMPION: root / read_params(root, "train")["start"], CHALLENGER: root / CANDIDATE}
-    samples = spread(root / TEST_SET, params["objects"])
+    samples = open_dataset("parquet", root / TEST_SET).spread(params["objects"])
     reports = {}
     for model, checkpoint in checkpoints.items():
         print(f"{model}: {checkpoint}, {len(samples)} objects")
@@ -31,13 +34,6 @@ def main(root: Path = Path()) -> None:
             Predictor.load(checkpoint), samples, params["max_clicks"], dataset=TEST_SET.stem
         )
     write_reports(root / REPORTS, reports)
-
-
-def spread(path: Path, limit: int) -> list[Sample]:
-    """At most `limit` objects, evenly from first to last, so that no image gives them all."""
-    samples = open_dataset("parquet", path)
-    count = min(limit, len(samples))
-    return [samples[index * len(samples) // count] for index in range(count)]
 
 
 def write_reports(folder: Path, reports: dict[str, Report]) -> None:
@@ -48,7 +44,9 @@ def write_reports(folder: Path, reports: dict[str, Report]) -> None:
     points = _curve(reports)
     (folder / "noc_curve.json").write_text(json.dumps(points, indent=2) + "\n", encoding="utf-8")
     _objects(reports).to_csv(folder / "objects.csv", index=False)
-    _plot(points, folder / "noc_curve.png")
+    for model, report in reports.items():
+        report.write(folder / f"{model}.json")
+    _plot(reports, folder)
 
 
 def _scores(report: Report) -> dict[str, Any]:
@@ -75,19 +73,11 @@ def _objects(reports: dict[str, Report]) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def _plot(points: list[dict[str, Any]], path: Path) -> None:
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
-
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    axes = figure.subplots()
-    for model, curve in pd.DataFrame(points).groupby("model", sort=False):
-        axes.plot(curve["clicks"], curve["miou"], marker=".", label=str(model))
-    axes.set(xlabel="clicks", ylabel="mean IoU", ylim=(0, 1))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))  # there is no half click
-    axes.grid(alpha=0.3)
-    axes.legend()
-    figure.savefig(path, dpi=120, metadata={"Software": None})
+def _plot(reports: dict[str, Report], folder: Path) -> None:
+    """The curve of mean IoU and the histogram of clicks, both models in one."""
+    comparison = Comparison(tuple(replace(report, model=model) for model, report in reports.items()))
+    save_png(curve(comparison), folder / "noc_curve.png")
+    save_png(histogram(comparison), folder / "click_histogram.png")
 
 
 if __name__ == "__main__":

@@ -115,6 +115,7 @@ def test_train_and_evaluate(root, checkpoint):
         "config.json",
         "log.csv",
         "model.safetensors",
+        "training.json",
     ]
     evaluate.main(root)
     scores = json.loads((root / "reports/metrics.json").read_text())
@@ -124,7 +125,9 @@ def test_train_and_evaluate(root, checkpoint):
 
 def test_write_reports__figures(tmp_path):
     def report(*ious):
-        return Report("", "", {}, tuple(result(f"image-{i}", iou) for i, iou in enumerate(ious)), 2)
+        return Report(
+            "", "", {"name": "centre"}, tuple(result(f"image-{i}", iou) for i, iou in enumerate(ious)), 2
+        )
 
     def result(image_id, iou):
         return ObjectResult(image_id, "Cell", 8, 8, 9, iou, (1.0, 1.0), (Click(1, 1), Click(2, 2)), 0.5, {})
@@ -143,7 +146,9 @@ def test_write_reports__figures(tmp_path):
     objects = pd.read_csv(tmp_path / "objects.csv")
     assert list(objects["champion_failed90"]) == [True, False]
     assert list(objects["challenger_noc90"]) == [2, 1]
-    assert (tmp_path / "noc_curve.png").read_bytes().startswith(b"\x89PNG")
+    for name in ("noc_curve.png", "click_histogram.png"):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+    assert Report.read(tmp_path / "challenger.json").noc(0.9) == 1.5
 
 
 @pytest.mark.parametrize("text", ["", "train: 3", "prepare: {}", "{"])
