@@ -251,8 +251,8 @@ def caveat(budget: Mapping[str, Any], objects: int) -> str:
     seeds = len(budget["seeds"])
     return (
         f"Each network saw {budget['samples']:,} samples ({budget['steps']:,} steps of {budget['batch']},"
-        f" views of {budget['size']} pixels); the paper's recipe is about {PAPER_SAMPLES:,}. So this shows"
-        " which parts help a network early in its training; it cannot show what they are worth at"
+        f" views of {budget['size']} pixels); the paper's recipe is about {PAPER_SAMPLES:,}. So this can"
+        " show, at most, which parts help a network early in its training, not what they are worth at"
         f" convergence. The intervals tell the uncertainty from which {objects} objects were measured; that"
         f" of training is only hinted at by {seeds} seed{'s' if seeds > 1 else ''}. A difference whose"
         " interval holds 0 is no finding."

@@ -20,7 +20,7 @@ def model_info(
         typer.Argument(help="a recipe, a checkpoint's folder, or a variant; `list` names the variants"),
     ],
     size: Annotated[str, typer.Option(help="ROWSxCOLUMNS of the image")] = "320x480",
-    clicks: Annotated[int, typer.Option(min=1, help="clicks on it")] = 5,
+    clicks: Annotated[int, typer.Option(min=1, help="clicks on it")] = 20,
     repeats: Annotated[int, typer.Option(min=0, help="forward passes that are timed; 0 counts only")] = 5,
     markdown: Annotated[bool, typer.Option("--markdown", help="print a Markdown table")] = False,
 ) -> None:

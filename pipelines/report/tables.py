@@ -132,7 +132,7 @@ def boundary_table(comparisons: Sequence[Comparison]) -> Table:
 def ablation_table(ablation: Mapping[str, Any] | None) -> Table:
     """Table 2: what the parts are worth."""
     rows = [
-        Row(name, [Cell(davis), Cell(sbd), *[Cell("")] * 4], measured=False, ours=name.endswith("HSGN"))
+        Row(name, [Cell(davis), Cell(sbd), *[Cell(DASH)] * 4], measured=False, ours=name.endswith("HSGN"))
         for name, davis, sbd in (
             (name, davis.replace("-", DASH), sbd.replace("-", DASH))
             for name, davis, sbd in published.ABLATION
@@ -167,6 +167,8 @@ def ablation_table(ablation: Mapping[str, Any] | None) -> Table:
         )
         groups.append(Group(title, mark_best(ours, skip=(4, 5))))
         notes.append(ablation["caveat"])
+        height, width = ablation["cost_size"]
+        notes.append(f"GMAC: multiply-accumulates of one pass at {height} x {width} with five clicks.")
     headings = ["DAVIS NoC@90", "SBD NoC@90", "NoC@85", "NoC@90", "NoC@90 against BS", "cost"]
     return Table(
         "Table 2: ablation",
