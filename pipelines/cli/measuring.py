@@ -44,6 +44,10 @@ def evaluate(
     seed: Annotated[int, typer.Option(help="of the randomness in clicks")] = 0,
     batch: Annotated[int, typer.Option(min=1, help="objects that advance together")] = 1,
     max_clicks: Annotated[int, typer.Option(min=1, help="clicks an object")] = 20,
+    stop: Annotated[
+        float | None,
+        typer.Option(min=0.5, max=0.99, help="IoU at which an object is done, where only clicks count"),
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="only the first objects")] = None,
     split: Annotated[str | None, typer.Option(help="part of the dataset; all without it")] = None,
     json_file: Annotated[
@@ -62,6 +66,7 @@ def evaluate(
         max_clicks=max_clicks,
         annotator=clicking,
         batch=batch,
+        stop=stop,
         dataset=dataset_name(dataset, root, split),
     )
     if json_file is not None:
@@ -149,7 +154,8 @@ def _summary(found: "Report") -> Iterator[str]:
     curve = found.iou_at_click()
     shown = [number for number in (1, 2, 3, 5, 10, 20) if number <= len(curve)]
     yield "mean IoU:     " + ", ".join(f"{100 * curve[number - 1]:.1f} % @{number}" for number in shown)
-    yield f"boundary IoU: {100 * found.boundary_iou():.1f} % after the last click"
+    if found.stop is None:
+        yield f"boundary IoU: {100 * found.boundary_iou():.1f} % after the last click"
     bins = ", ".join(f"{name}: {count}" for name, count in found.histogram(0.9).items())
     yield f"clicks to 90 %: {bins}"
     to_90 = found.seconds_per_click(until=0.9)
