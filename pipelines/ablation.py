@@ -1,9 +1,10 @@
 """The ablation of the paper's Table 2: five networks under one budget, measured on the same objects.
 
 A row differs from the next in `sgn` and `hires` alone. For one seed all rows start from the same values
-wherever they have the same parameters (the encoder's are those of ImageNet), see the same views and the same
-simulated randomness. A run, one row with one seed, is a folder: checkpoint, log, what it was made with, and
-its result file. A finished run is not made again, an interrupted one is taken up where it stopped.
+wherever they have the same parameters (those of a checkpoint, or the encoder's of ImageNet), see the same
+views and the same simulated randomness. A run, one row with one seed, is a folder: checkpoint, log, what it
+was made with, and its result file. A finished run is not made again, an interrupted one is taken up where it
+stopped.
 """
 
 import json
@@ -16,7 +17,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import yaml
+from torch import Tensor
 
+from maskloop.checkpoint import load_checkpoint
 from maskloop.corpus import Corpus
 from maskloop.datasets import Sample, Samples
 from maskloop.errors import EvaluationError, TrainingError
@@ -44,6 +47,25 @@ COST_SIZE = (320, 480)
 """Rows and columns of the image that multiply-accumulates are counted for: those of published counts."""
 PAPER_SAMPLES = 1_650_000
 """55 epochs of 30,000 samples: the official recipe for COCO+LVIS."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """What the rows start from; without anything, from random values."""
+
+    imagenet: Path | None = None
+    """Weights of the encoder."""
+    checkpoint: Path | None = None
+    """Folder of a checkpoint whose parameters a row takes wherever it has them: what is left to be learnt is
+    the rows' own parts, so a small budget tells more about them."""
+
+    @property
+    def name(self) -> str:
+        """Short, and other for other weights."""
+        if self.checkpoint is not None:
+            found = load_checkpoint(self.checkpoint)
+            return f"{found.name}-{found.sha256[:8]}"
+        return "ImageNet" if self.imagenet else "random values"
 
 
 @dataclass(frozen=True)
@@ -96,7 +118,7 @@ def ablate(
     out: Path,
     config: AblationConfig,
     dataset: str,
-    imagenet: Path | None = None,
+    start: Start = Start(),
     device: str = "cpu",
     progress: bool = True,
 ) -> dict[str, Any]:
@@ -108,7 +130,7 @@ def ablate(
         out: folder of the ablation; runs found there are kept.
         config: budget and seeds.
         dataset: name of the samples.
-        imagenet: weights of the encoder; None starts from random ones.
+        start: what the rows start from.
         device: of the training.
         progress: show progress bars.
 
@@ -122,8 +144,8 @@ def ablate(
     for seed in config.seeds:
         for row in ROWS:
             run = Run(out, row, seed, config, dataset)
-            results[row].append(run.result(corpus, samples, imagenet, device, progress))
-        summary = summarise(results, config, len(corpus), dataset)
+            results[row].append(run.result(corpus, samples, start, device, progress))
+        summary = summarise(results, config, len(corpus), dataset, start.name)
         write(summary, out)
     return summary
 
@@ -146,19 +168,19 @@ class Run:
         self,
         corpus: Corpus,
         samples: Sequence[Sample],
-        imagenet: Path | None,
+        start: Start,
         device: str,
         progress: bool,
     ) -> Report:
         """The result file of an earlier call, or train, measure and write it."""
         file = self.folder / "result.json"
-        self._check_settings(imagenet)
+        self._check_settings(start.name)
         if file.is_file():
             return Report.read(file)
         training = replace(self.config.training, name=self.folder.name, seed=self.seed)
-        facts = {"start": imagenet.name if imagenet else "random", "ablation": self.row}
+        facts = {"start": start.name, "ablation": self.row}
         print(f"{self.row}, seed {self.seed}: {training.steps} steps")
-        model = first_model(self.config.model, self.row, self.seed, imagenet)
+        model = first_model(self.config.model, self.row, self.seed, start)
         train(model, corpus, self.folder, training, facts, device, progress=progress)
         report = evaluate(
             Predictor.load(self.folder),
@@ -172,7 +194,7 @@ class Run:
         print(f"{self.row}, seed {self.seed}: NoC@90 {report.noc(0.9):.2f}")
         return report
 
-    def _check_settings(self, imagenet: Path | None) -> None:
+    def _check_settings(self, start: str) -> None:
         """Runs of different settings must not meet in one table."""
         file = self.folder / "settings.json"
         settings = {
@@ -181,7 +203,7 @@ class Run:
             "objects": self.config.objects,
             "max_clicks": self.config.max_clicks,
             "dataset": self.dataset,
-            "encoder_weights": imagenet.name if imagenet else None,
+            "start": start,
         }
         text = json.dumps(settings, indent=2) + "\n"
         # both as JSON knows them, to which a tuple is a list
@@ -199,7 +221,7 @@ def _differs(recorded: Any, wanted: Any) -> bool:
     return bool(recorded != wanted)
 
 
-def first_model(common: ModelConfig, row: str, seed: int, imagenet: Path | None) -> CSFPN:
+def first_model(common: ModelConfig, row: str, seed: int, start: Start) -> CSFPN:
     """The network of a row before training: equal to the other rows' wherever parameters are shared."""
     if row not in ROWS:
         raise TrainingError(f"unknown row {row!r}; known are {', '.join(ROWS)}")
@@ -207,19 +229,26 @@ def first_model(common: ModelConfig, row: str, seed: int, imagenet: Path | None)
     full = CSFPN(replace(common, **list(ROWS.values())[-1])).state_dict()
     torch.manual_seed(seed)
     model = CSFPN(replace(common, **ROWS[row]))
-    own = model.state_dict()
-    shared = {name for name in own if name in full and full[name].shape == own[name].shape}
-    model.load_state_dict({name: full[name] if name in shared else own[name] for name in own})
-    if imagenet is not None:
-        model.encoder.load_imagenet(imagenet)
+    _take(model, full)
+    if start.checkpoint is not None:
+        _take(model, load_checkpoint(start.checkpoint).model.state_dict())
+    elif start.imagenet is not None:
+        model.encoder.load_imagenet(start.imagenet)
     return model
+
+
+def _take(model: CSFPN, values: Mapping[str, Tensor]) -> None:
+    """Give a network the values that fit it by name and shape."""
+    own = model.state_dict()
+    fits = {name for name in own if name in values and values[name].shape == own[name].shape}
+    model.load_state_dict({name: values[name] if name in fits else own[name] for name in own})
 
 
 # The table
 
 
 def summarise(
-    results: Mapping[str, Sequence[Report]], config: AblationConfig, images: int, dataset: str
+    results: Mapping[str, Sequence[Report]], config: AblationConfig, images: int, dataset: str, start: str
 ) -> dict[str, Any]:
     """Figures of the rows that have a result for every seed so far."""
     seeds = config.seeds[: min(len(reports) for reports in results.values())]
@@ -228,6 +257,7 @@ def summarise(
         "batch": config.training.batch,
         "samples": config.training.steps * config.training.batch,
         "size": config.training.size,
+        "start": start,
         "images": images,
         "seeds": list(seeds),
     }
@@ -250,9 +280,10 @@ def caveat(budget: Mapping[str, Any], objects: int) -> str:
     """What figures of such a budget can and cannot show."""
     seeds = len(budget["seeds"])
     return (
-        f"Each network saw {budget['samples']:,} samples ({budget['steps']:,} steps of {budget['batch']},"
-        f" views of {budget['size']} pixels); the paper's recipe is about {PAPER_SAMPLES:,}. So this can"
-        " show, at most, which parts help a network early in its training, not what they are worth at"
+        f"Each network started from {budget['start']} and saw {budget['samples']:,} samples"
+        f" ({budget['steps']:,} steps of {budget['batch']}, views of {budget['size']} pixels); the paper's"
+        f" recipe is about {PAPER_SAMPLES:,}. So this can show, at most, which parts help early, when those"
+        " that a row adds have hardly been trained, not what they are worth at"
         f" convergence. The intervals tell the uncertainty from which {objects} objects were measured; that"
         f" of training is only hinted at by {seeds} seed{'s' if seeds > 1 else ''}. A difference whose"
         " interval holds 0 is no finding."
@@ -333,8 +364,8 @@ def markdown(summary: Mapping[str, Any]) -> Iterator[str]:
     yield f"# Ablation on {summary['dataset']}, {summary['objects']} objects"
     yield ""
     yield (
-        f"Encoder {summary['encoder']}, {budget['samples']:,} samples a network, seeds"
-        f" {', '.join(map(str, budget['seeds']))}. Lower is better; in brackets the 95 % bootstrap interval"
+        f"Encoder {summary['encoder']}, {budget['samples']:,} samples a network from {budget['start']} on,"
+        f" seeds {', '.join(map(str, budget['seeds']))}. Lower is better; in brackets the 95 % bootstrap interval"
         " over images; ± the standard deviation over seeds. MACs of one pass at"
         f" {COST_SIZE[0]} x {COST_SIZE[1]} with five clicks."
     )

@@ -64,21 +64,25 @@ def ablate(
         "recipes/ablation.yaml"
     ),
     imagenet: ImageNetOption = None,
+    start: Annotated[
+        Path | None,
+        typer.Option(help="checkpoint whose parameters a row starts from, wherever it has them"),
+    ] = None,
     split: SplitOption = "train",
     device: DeviceOption = "cpu",
 ) -> None:
     """Train and measure the five rows of the paper's ablation under one budget; writes Table 2."""
     from maskloop.corpus import Corpus
     from maskloop.datasets import open_dataset
+    from pipelines.ablation import Start, read_ablation
     from pipelines.ablation import ablate as run
-    from pipelines.ablation import read_ablation
 
     config = read_ablation(recipe)
-    weights = _imagenet_weights(config.model.encoder, imagenet)
+    weights = None if start else _imagenet_weights(config.model.encoder, imagenet)
     name, root = measured
     samples = open_dataset(name, root)
     corpus = Corpus.read(data, split, config.training.shares)
-    run(corpus, samples, out, config, dataset_name(name, root), weights, device)
+    run(corpus, samples, out, config, dataset_name(name, root), Start(weights, start), device)
     typer.echo((out / "ablation.md").read_text(encoding="utf-8"))
 
 

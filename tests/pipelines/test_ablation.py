@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from maskloop.checkpoint import save_checkpoint
 from maskloop.corpus import Corpus
 from maskloop.datasets import open_dataset
 from maskloop.errors import TrainingError
@@ -15,7 +16,7 @@ from maskloop.evaluation import ObjectResult, Report
 from maskloop.model import ModelConfig
 from maskloop.training import TrainingConfig
 from pipelines import ablation
-from pipelines.ablation import ROWS, AblationConfig, ablate, first_model, read_ablation, summarise
+from pipelines.ablation import ROWS, AblationConfig, Start, ablate, first_model, read_ablation, summarise
 from tests.test_training import write_discs
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -74,7 +75,7 @@ def test_ablate__writes_every_row(finished: Path) -> None:
     assert all(row["macs"] > 0 for row in summary["rows"])
     sizes = [row["parameters"] for row in summary["rows"]]
     assert sizes == [
-        sum(p.numel() for p in first_model(TINY.model, row, 0, None).parameters()) for row in ROWS
+        sum(p.numel() for p in first_model(TINY.model, row, 0, Start()).parameters()) for row in ROWS
     ]
 
 
@@ -96,11 +97,11 @@ def test_ablate__other_settings_in_the_same_folder(shard: Path, tmp_path: Path) 
 
 
 def test_first_model__rows_share_what_they_have_in_common() -> None:
-    models = {row: first_model(TINY.model, row, 3, None).state_dict() for row in ROWS}
+    models = {row: first_model(TINY.model, row, 3, Start()).state_dict() for row in ROWS}
     for row, weights in models.items():
         for name in ("encoder._conv_stem.weight", "click_embedding.layers.0.weight", "auxiliary.weight"):
             assert torch.equal(weights[name], models["BS"][name]), (row, name)
-    other = first_model(TINY.model, "BS", 4, None).state_dict()
+    other = first_model(TINY.model, "BS", 4, Start()).state_dict()
     assert not torch.equal(other["auxiliary.weight"], models["BS"]["auxiliary.weight"])
 
 
@@ -116,10 +117,22 @@ def report(first_clicks: list[int]) -> Report:
     return Report("m", "d", {"name": "centre"}, objects)
 
 
+def test_first_model__takes_what_it_has_of_a_checkpoint(tmp_path: Path) -> None:
+    trained = first_model(TINY.model, "BS", 5, Start())
+    save_checkpoint(trained.half().float(), tmp_path, "trained", {})
+    for row in ROWS:
+        model = first_model(TINY.model, row, 0, Start(checkpoint=tmp_path))
+        for part in ("encoder", "decoder", "click_embedding", "auxiliary"):
+            torch.testing.assert_close(
+                getattr(model, part).state_dict(), getattr(trained, part).state_dict(), rtol=0, atol=0
+            )
+    assert Start(checkpoint=tmp_path).name.startswith("trained-")
+
+
 def test_summarise__means_spread_and_difference() -> None:
     results = {row: [report([4, 6, 8]), report([6, 8, 10])] for row in ROWS}
     results["BS+SGN"] = [report([3, 5, 7]), report([5, 7, 9])]
-    rows = summarise(results, replace(TINY, seeds=(0, 1)), 7, "d")["rows"]
+    rows = summarise(results, replace(TINY, seeds=(0, 1)), 7, "d", "nothing")["rows"]
     assert rows[0]["noc90"]["mean"] == 7
     assert rows[0]["noc90"]["seeds"] == [6, 8]
     assert rows[0]["noc90"]["spread"] == pytest.approx(2**0.5)
