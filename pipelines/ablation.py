@@ -365,8 +365,8 @@ def markdown(summary: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     yield (
         f"Encoder {summary['encoder']}, {budget['samples']:,} samples a network from {budget['start']} on,"
-        f" seeds {', '.join(map(str, budget['seeds']))}. Lower is better; in brackets the 95 % bootstrap interval"
-        " over images; ± the standard deviation over seeds. MACs of one pass at"
+        f" seeds {', '.join(map(str, budget['seeds']))}. Lower is better; in brackets the 95 % bootstrap"
+        " interval over images; ± the standard deviation over seeds. MACs of one pass at"
         f" {COST_SIZE[0]} x {COST_SIZE[1]} with five clicks."
     )
     yield ""

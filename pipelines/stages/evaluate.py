@@ -16,10 +16,9 @@ from maskloop.predictor import Predictor
 from pipelines.report.comparison import Comparison
 from pipelines.report.plots import curve, histogram, save_png
 from pipelines.stages.params import read_params
-from pipelines.stages.train import CANDIDATE
+from pipelines.stages.train import CANDIDATE, REPORTS
 
 TEST_SET = Path("data/prepared/test.parquet")
-REPORTS = Path("reports")
 CHALLENGER, CHAMPION = "challenger", "champion"
 
 

@@ -1,4 +1,7 @@
-"""Train: fine-tune the checkpoint `train.start` on the prepared images; writes `models/candidate`."""
+"""Train: fine-tune the checkpoint `train.start` on the prepared images; writes `models/candidate`.
+
+What holds times goes to `reports/`: of the same data and parameters the candidate has the same bytes.
+"""
 
 from pathlib import Path
 
@@ -11,6 +14,7 @@ from pipelines.stages.params import read_params
 
 TRAINING_SET = Path("data/prepared/train.parquet")
 CANDIDATE = Path("models/candidate")
+REPORTS = Path("reports")
 
 
 def main(root: Path = Path()) -> None:
@@ -22,6 +26,9 @@ def main(root: Path = Path()) -> None:
     out = root / CANDIDATE
     train(start.model, corpus, out, config, {"start": start.sha256}, resume=False)
     (out / "resume.safetensors").unlink()  # as large as three checkpoints, and of no use to a finished run
+    (root / REPORTS).mkdir(exist_ok=True)
+    for name in ("log.csv", "training.json"):
+        (out / name).replace(root / REPORTS / name)
 
 
 def _present(path: Path, shares: dict[str, float]) -> dict[str, float]:
