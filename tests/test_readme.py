@@ -38,9 +38,19 @@ def test_predict_command(folder: Path) -> None:
     assert np.array(Image.open("mask.png")).shape == coffee().shape[:2]
 
 
-def test_evaluate_command(folder: Path) -> None:
-    run_command("maskloop evaluate ", "--limit", "1")
-    assert (folder / "report.json").is_file()
+def test_evaluate_and_report_commands(folder: Path) -> None:
+    evaluations = [command for command in COMMANDS if command.startswith("maskloop evaluate ")]
+    assert len(evaluations) == 2
+    for command in evaluations:
+        run_command(command, "--limit", "1", "--max-clicks", "2")
+    run_command("maskloop report ")
+    page = (folder / "report.html").read_text()
+    assert "default-" in page
+    assert "grabcut" in page.lower()
+
+
+def test_model_info_command(folder: Path) -> None:
+    run_command("maskloop model-info ", "--repeats", "0")
 
 
 def test_python_block(folder: Path) -> None:

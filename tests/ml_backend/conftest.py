@@ -68,7 +68,7 @@ def save_random_checkpoint(directory: Path, seed: int, bias: float = 0.0) -> str
     """
     torch.manual_seed(seed)
     model = CSFPN(ModelConfig())
-    torch.nn.init.constant_(model.head[-1].bias, bias)
+    torch.nn.init.constant_(model.head.layers[-1].bias, bias)
     return save_checkpoint(model, directory, name="random", metadata={"seed": seed})
 
 

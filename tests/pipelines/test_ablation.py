@@ -15,8 +15,16 @@ from maskloop.errors import TrainingError
 from maskloop.evaluation import ObjectResult, Report
 from maskloop.model import ModelConfig
 from maskloop.training import TrainingConfig
-from pipelines import ablation
-from pipelines.ablation import ROWS, AblationConfig, Start, ablate, first_model, read_ablation, summarise
+from pipelines.ablation import (
+    ROWS,
+    AblationConfig,
+    Start,
+    ablate,
+    first_model,
+    read_ablation,
+    runs,
+    summarise,
+)
 from tests.test_training import write_discs
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -33,7 +41,7 @@ TINY = AblationConfig(
 def _small_images() -> Iterator[None]:
     """Multiply-accumulates are counted on small images."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ablation, "COST_SIZE", (64, 64))
+        patch.setattr(runs, "COST_SIZE", (64, 64))
         yield
 
 
@@ -50,7 +58,7 @@ def run(shard: Path, out: Path, config: AblationConfig = TINY) -> dict:
 def finished(shard: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An ablation that was interrupted before its second row was measured, and then taken up."""
     out = tmp_path_factory.mktemp("ablation")
-    original = ablation.evaluate
+    original = runs.evaluate
 
     def interrupted(*arguments: object, **options: object) -> Report:
         if "bs-sgn-seed0" in getattr(arguments[0], "version", ""):
@@ -58,7 +66,7 @@ def finished(shard: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         return original(*arguments, **options)  # type: ignore[arg-type]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ablation, "evaluate", interrupted)
+        patch.setattr(runs, "evaluate", interrupted)
         with pytest.raises(KeyboardInterrupt):
             run(shard, out)
     assert [file.parent.name for file in out.glob("runs/*/result.json")] == ["bs-seed0"]
@@ -83,13 +91,13 @@ def test_ablate__nothing_twice(shard: Path, finished: Path, monkeypatch: pytest.
     def never(*_: object, **__: object) -> None:
         raise AssertionError("a finished run was made again")
 
-    monkeypatch.setattr(ablation, "train", never)
-    monkeypatch.setattr(ablation, "evaluate", never)
+    monkeypatch.setattr(runs, "train", never)
+    monkeypatch.setattr(runs, "evaluate", never)
     assert run(shard, finished) == json.loads((finished / "ablation.json").read_text())
 
 
 def test_ablate__other_settings_in_the_same_folder(shard: Path, tmp_path: Path) -> None:
-    file = ablation.Run(tmp_path, "BS", 0, TINY, "discs").folder / "settings.json"
+    file = runs.Run(tmp_path, "BS", 0, TINY, "discs").folder / "settings.json"
     file.parent.mkdir(parents=True)
     file.write_text(json.dumps({"training": {"steps": 3}, "forgotten": 1}))
     with pytest.raises(TrainingError, match="was made with other settings"):

@@ -15,8 +15,8 @@ from maskloop.evaluation import ObjectResult, Report
 from maskloop.masks import encode_coco
 from maskloop.model import ModelConfig
 from maskloop.training import TrainingConfig
-from pipelines import ablation
 from pipelines.ablation import ROWS, AblationConfig, summarise
+from pipelines.ablation import table as ablation
 from pipelines.report import compare, published, read_inputs, render, write_plots
 from pipelines.report.pictures import draw, extremes
 from pipelines.report.table import DASH
