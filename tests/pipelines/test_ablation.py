@@ -24,6 +24,7 @@ from pipelines.ablation import (
     read_ablation,
     runs,
     summarise,
+    table,
 )
 from tests.test_training import write_discs
 
@@ -41,7 +42,7 @@ TINY = AblationConfig(
 def _small_images() -> Iterator[None]:
     """Multiply-accumulates are counted on small images."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runs, "COST_SIZE", (64, 64))
+        patch.setattr(table, "COST_SIZE", (64, 64))
         yield
 
 

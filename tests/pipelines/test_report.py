@@ -149,7 +149,7 @@ def test_table_2__published_rows_and_ours(monkeypatch: pytest.MonkeyPatch) -> No
     config = AblationConfig(
         TrainingConfig(steps=2, batch=3), ModelConfig(channels=12, hires_channels=8, heads=1), (0, 1)
     )
-    summary = summarise(results, config, 7, "sheep")
+    summary = summarise(results, config, 7, "sheep", "ImageNet")
     page = render([report("ours", [1])], summary)
     row = Tables(page).row(heading, "BS+SGN measured")
     assert row[:2] == [DASH, DASH]
