@@ -1,5 +1,7 @@
 """Decoders: the maps of an encoder to one semantic map at stride 4."""
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor, nn
 
@@ -12,7 +14,7 @@ ATROUS_RATES = (12, 24, 36)
 SKIP_CHANNELS = 32
 
 
-class Decoder(nn.Module):
+class Decoder(nn.Module, ABC):
     """What the network asks of a decoder: made from the channels of the maps and the width wanted.
 
     Attributes:
@@ -24,9 +26,9 @@ class Decoder(nn.Module):
     def __init__(self, inputs: tuple[int, ...], channels: int) -> None:
         super().__init__()
 
+    @abstractmethod
     def forward(self, maps: list[Tensor]) -> Tensor:
         """Maps from fine to coarse; returns (B, out_channels, h, w) of the finest."""
-        raise NotImplementedError
 
 
 class Pyramid(Decoder):
