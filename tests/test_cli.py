@@ -96,6 +96,7 @@ def test_evaluate__json_has_the_promised_fields(tmp_path: Path, monkeypatch: pyt
     file = tmp_path / "report.json"
     result = CliRunner().invoke(app, ["evaluate", "davis", str(tmp_path), "--json", str(file)])
     assert result.exit_code == 0, result.output
+    assert "nan" not in result.output  # one image has no interval
     content = json.loads(file.read_text())
     assert {"dataset", "model", "annotator", "max_clicks"} <= set(content)
     assert content["dataset"] == "davis"

@@ -1,5 +1,6 @@
 """`maskloop evaluate` and `maskloop report`."""
 
+import math
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
@@ -148,7 +149,8 @@ def _summary(found: "Report") -> Iterator[str]:
     yield "IoU     clicks   95 % interval    not solved"
     for percent in found.thresholds:
         mean = interval(found, f"noc{percent}")
-        ends = f"[{mean.low:.2f}, {mean.high:.2f}]"
+        # a single image cannot tell an interval
+        ends = "-" if math.isnan(mean.low) else f"[{mean.low:.2f}, {mean.high:.2f}]"
         yield f"{percent} %   {mean.mean:6.2f}   {ends:<16} {found.failures(percent / 100):>4}"
     yield ""
     curve = found.iou_at_click()
