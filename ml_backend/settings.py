@@ -29,6 +29,25 @@ class Settings:
     prefect_url: str = ""
     threads: int = 0
     """torch threads; 0 leaves torch's own choice, all cores."""
+    batch: int = 0
+    """Clicks of different people that the network answers together; 0: 1 on a CPU, 8 on a GPU."""
+    image_hosts: tuple[str, ...] = ()
+    """Hosts beside Label Studio's that images are fetched from, each `host` or `host:port`."""
+    prefetch: int = 3
+    """Tasks after the one that is open whose images are fetched ahead; 0: none."""
+    image_cache_mb: int = 512
+    mask_cache_mb: int = 256
+    max_body_mb: int = 64
+    max_megapixels: int = 64
+    max_clicks: int = 100
+    queue: int = 32
+    """Clicks that may wait for the network; more are answered 503."""
+    timeout_seconds: float = 30.0
+    """How long a click may wait for its answer, the image's download included."""
+    journal: Path | None = None
+    """Folder of the click journal; None: none is kept."""
+    log_format: str = "text"
+    """`text`, or `json` for one object a line."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
@@ -49,7 +68,19 @@ class Settings:
             basic_password=reader.text("BASIC_PASSWORD"),
             webhook_secret=reader.text("WEBHOOK_SECRET"),
             prefect_url=reader.url("PREFECT_URL"),
-            threads=int(reader.number("THREADS", cls.threads, least=0)),
+            threads=reader.whole("THREADS", cls.threads),
+            batch=reader.whole("BATCH", cls.batch),
+            image_hosts=reader.hosts("IMAGE_HOSTS"),
+            prefetch=reader.whole("PREFETCH", cls.prefetch),
+            image_cache_mb=reader.whole("IMAGE_CACHE_MB", cls.image_cache_mb),
+            mask_cache_mb=reader.whole("MASK_CACHE_MB", cls.mask_cache_mb),
+            max_body_mb=reader.whole("MAX_BODY_MB", cls.max_body_mb, least=1),
+            max_megapixels=reader.whole("MAX_MEGAPIXELS", cls.max_megapixels, least=1),
+            max_clicks=reader.whole("MAX_CLICKS", cls.max_clicks, least=1),
+            queue=reader.whole("QUEUE", cls.queue, least=1),
+            timeout_seconds=reader.number("TIMEOUT_SECONDS", cls.timeout_seconds, least=1),
+            journal=reader.folder("JOURNAL"),
+            log_format=reader.choice("LOG", ("text", "json")),
         )
         if bool(settings.basic_user) != bool(settings.basic_password):
             raise SettingsError(
@@ -74,6 +105,30 @@ class _Reader:
         if not least <= value < math.inf:
             raise SettingsError(f"MASKLOOP_{name} is {text!r}: give a number of at least {least}.")
         return value
+
+    def whole(self, name: str, default: int, least: int = 0) -> int:
+        return int(self.number(name, default, least))
+
+    def choice(self, name: str, known: tuple[str, ...]) -> str:
+        """One of the known words; the first is the default."""
+        text = self.text(name, known[0])
+        if text not in known:
+            raise SettingsError(f"MASKLOOP_{name} is {text!r}: give one of {', '.join(known)}.")
+        return text
+
+    def folder(self, name: str) -> Path | None:
+        text = self.text(name)
+        return Path(text) if text else None
+
+    def hosts(self, name: str) -> tuple[str, ...]:
+        """Hosts with commas between, each with or without a port."""
+        hosts = tuple(host for part in self.text(name).split(",") if (host := part.strip().lower()))
+        for host in hosts:
+            if "/" in host or not _is_web_address(f"http://{host}"):
+                raise SettingsError(
+                    f"MASKLOOP_{name} names {host!r}: give hosts such as images.example.com, commas between."
+                )
+        return hosts
 
     def url(self, name: str) -> str:
         text = self.text(name).rstrip("/")

@@ -21,7 +21,7 @@ from maskloop.masks import encode_coco
 from pipelines.errors import LabelStudioError
 from pipelines.files import write_atomically
 from pipelines.labelstudio import Task
-from pipelines.regions import Region, regions
+from maskloop.regions import Region, regions
 from pipelines.shards import Row, read_rows, write_shards
 from pipelines.snapshot import Snapshot
 

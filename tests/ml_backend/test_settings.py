@@ -24,12 +24,29 @@ def test_from_environment__every_variable():
             "MASKLOOP_WEBHOOK_SECRET": "secret",
             "MASKLOOP_PREFECT_URL": "http://prefect.example:4200/api",
             "MASKLOOP_THREADS": "2",
+            "MASKLOOP_BATCH": "4",
+            "MASKLOOP_IMAGE_HOSTS": "images.example, minio.example:9000",
+            "MASKLOOP_PREFETCH": "0",
+            "MASKLOOP_IMAGE_CACHE_MB": "64",
+            "MASKLOOP_MASK_CACHE_MB": "32",
+            "MASKLOOP_MAX_BODY_MB": "8",
+            "MASKLOOP_MAX_MEGAPIXELS": "20",
+            "MASKLOOP_MAX_CLICKS": "50",
+            "MASKLOOP_QUEUE": "16",
+            "MASKLOOP_TIMEOUT_SECONDS": "10",
+            "MASKLOOP_JOURNAL": "some/journal",
+            "MASKLOOP_LOG": "json",
         }
     )
     assert settings.label_studio_url == "http://labels.example:8080"
     assert (settings.model, str(settings.checkpoint)) == ("cells", "somewhere/else")
     assert (settings.poll_seconds, settings.threads) == (0.5, 2)
     assert settings.basic_password == "password"
+    assert (settings.batch, settings.prefetch, settings.queue, settings.max_clicks) == (4, 0, 16, 50)
+    assert settings.image_hosts == ("images.example", "minio.example:9000")
+    assert (settings.image_cache_mb, settings.mask_cache_mb, settings.max_body_mb) == (64, 32, 8)
+    assert (settings.max_megapixels, settings.timeout_seconds) == (20, 10)
+    assert (str(settings.journal), settings.log_format) == ("some/journal", "json")
 
 
 def test_repr__holds_no_secret():
@@ -46,6 +63,8 @@ def test_repr__holds_no_secret():
         ("MASKLOOP_THREADS", "-1"),
         ("MASKLOOP_MLFLOW_URL", "localhost:5000"),
         ("MASKLOOP_LABEL_STUDIO_URL", "http:"),
+        ("MASKLOOP_QUEUE", "0"),
+        ("MASKLOOP_LOG", "xml"),
     ],
 )
 def test_from_environment__names_the_variable_and_value(name, value):
@@ -56,3 +75,9 @@ def test_from_environment__names_the_variable_and_value(name, value):
 def test_from_environment__password_without_user():
     with pytest.raises(SettingsError, match="MASKLOOP_BASIC_USER"):
         Settings.from_environment({"MASKLOOP_BASIC_PASSWORD": "password"})
+
+
+@pytest.mark.parametrize("hosts", ["https://images.example", "images.example/a", "a, :80"])
+def test_from_environment__hosts_that_are_none(hosts):
+    with pytest.raises(SettingsError, match="MASKLOOP_IMAGE_HOSTS names"):
+        Settings.from_environment({"MASKLOOP_IMAGE_HOSTS": hosts})

@@ -5,7 +5,7 @@ import pytest
 
 from maskloop.errors import MaskError
 from maskloop.masks import encode_brush
-from pipelines.regions import regions
+from maskloop.regions import regions
 from tests.pipelines.fake_project import WIRE
 
 
