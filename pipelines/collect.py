@@ -18,10 +18,10 @@ from PIL import Image
 from maskloop.errors import ImageError, MaskError
 from maskloop.images import decode_image
 from maskloop.masks import encode_coco
+from maskloop.regions import Region, regions
 from pipelines.errors import LabelStudioError
 from pipelines.files import write_atomically
 from pipelines.labelstudio import Task
-from maskloop.regions import Region, regions
 from pipelines.shards import Row, read_rows, write_shards
 from pipelines.snapshot import Snapshot
 
