@@ -59,6 +59,26 @@ def read_levels(path: Path | str, max_pixels: int = MAX_PIXELS) -> npt.NDArray[n
     return levels
 
 
+def decode_mask(data: bytes, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.bool_]:
+    """Decode a mask stored as image bytes: (H, W) bool, true where a pixel is bright and opaque.
+
+    Raises:
+        ImageError: as `decode_image`.
+    """
+    image = np.asarray(_load(data, max_pixels).convert("RGBA"))
+    mask: npt.NDArray[np.bool_] = (image[..., :3].max(axis=2) > 127) & (image[..., 3] > 127)
+    return mask
+
+
+def encode_mask(mask: npt.NDArray[np.bool_]) -> bytes:
+    """A mask (H, W) as a PNG of one bit a pixel: white where it is true, transparent elsewhere."""
+    image = Image.fromarray(mask.astype(np.uint8), mode="P")
+    image.putpalette(bytes([255] * 6))
+    buffer = BytesIO()
+    image.save(buffer, format="PNG", bits=1, transparency=bytes([0, 255]), compress_level=1)
+    return buffer.getvalue()
+
+
 def write_mask(mask: npt.NDArray[np.bool_], path: Path) -> None:
     """Write a mask (H, W) as an image of 0 and 255; the format follows the file's name.
 

@@ -14,6 +14,7 @@ The values are RGBA, row by row. The editor smooths its strokes; a pixel is in t
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TypedDict
 
 import cv2
@@ -40,6 +41,39 @@ class CocoRle(TypedDict):
     counts: str
 
 
+@dataclass(frozen=True)
+class Runs:
+    """A mask as its runs of equal pixels, row by row: small, and a pixel is looked up without the others.
+
+    `ends` is where each run stops, as the number of pixels up to there; `filled` whether it is of the mask.
+    """
+
+    height: int
+    width: int
+    ends: Integers
+    filled: Mask
+
+    @classmethod
+    def of(cls, mask: Mask) -> "Runs":
+        """Raises MaskError when the mask has no pixels or not two dimensions."""
+        flat = _checked(mask).ravel()
+        ends = np.append(np.flatnonzero(flat[1:] != flat[:-1]) + 1, flat.size)
+        return cls(mask.shape[0], mask.shape[1], ends, flat[ends - 1])
+
+    @property
+    def nbytes(self) -> int:
+        return self.ends.nbytes + self.filled.nbytes
+
+    def mask(self) -> Mask:
+        """Pixels of the mask, (height, width) bool."""
+        filled: Mask = np.repeat(self.filled, np.diff(self.ends, prepend=0))
+        return filled.reshape(self.height, self.width)
+
+    def contains(self, row: int, col: int) -> bool:
+        """Whether a pixel of the image is in the mask."""
+        return bool(self.filled[np.searchsorted(self.ends, row * self.width + col, side="right")])
+
+
 # Label Studio's brush
 
 
@@ -49,11 +83,10 @@ def encode_brush(mask: Mask) -> list[int]:
     Raises:
         MaskError: the mask has no pixels or not two dimensions.
     """
-    flat = _checked(mask).ravel()
-    ends = np.append(np.flatnonzero(flat[1:] != flat[:-1]) + 1, flat.size)
-    lengths = np.diff(ends, prepend=0) * CHANNELS
-    words = np.where(flat[ends - 1], 255, 0)
-    return list(_pack(flat.size * CHANNELS, *_tokens(lengths, words)))
+    runs = Runs.of(mask)
+    lengths = np.diff(runs.ends, prepend=0) * CHANNELS
+    words = np.where(runs.filled, 255, 0)
+    return list(_pack(runs.height * runs.width * CHANNELS, *_tokens(lengths, words)))
 
 
 def _tokens(lengths: Integers, words: Integers) -> tuple[Integers, Integers]:
@@ -95,6 +128,11 @@ def decode_brush(rle: Sequence[int], height: int, width: int) -> Mask:
     Raises:
         MaskError: `rle` is no list of bytes, is damaged, or is not of an image of this size.
     """
+    return read_brush(rle, height, width).mask()
+
+
+def read_brush(rle: Sequence[int], height: int, width: int) -> Runs:
+    """The runs of a brush RLE; arguments and errors as for `decode_brush`, but no pixel is painted."""
     data = _bytes(rle)
     count, word_size, sizes = _read_header(data)
     if count != height * width * CHANNELS:
@@ -111,8 +149,7 @@ def decode_brush(rle: Sequence[int], height: int, width: int) -> Mask:
             f"The brush RLE of {len(data)} bytes is damaged or truncated: {count} values expected."
         )
     # Value 4k + 3 is the alpha of pixel k, so a run that ends before value e ends before pixel e // 4.
-    pixels = np.diff(ends[:used] // CHANNELS, prepend=0)
-    return np.repeat(levels[:used] > 127, pixels).reshape(height, width)
+    return Runs(height, width, ends[:used] // CHANNELS, levels[:used] > 127)
 
 
 def _bytes(rle: Sequence[int]) -> bytes:

@@ -1,17 +1,74 @@
-"""Regions: what a person drew in Label Studio, as one mask each."""
+"""Regions: a mask as Label Studio stores it, as brush, polygon or bitmask, and back.
 
+A polygon has one ring in Label Studio; holes and pieces are reached through keyholes, so nothing is lost.
+"""
+
+import base64
+import binascii
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from maskloop.errors import MaskError
-from maskloop.masks import decode_brush, ellipse_to_mask, polygon_to_mask, rectangle_to_mask
+from maskloop.errors import ImageError, MaskError
+from maskloop.images import decode_mask, encode_mask
+from maskloop.keyholes import join_rings
+from maskloop.masks import (
+    Runs,
+    ellipse_to_mask,
+    encode_brush,
+    mask_to_polygons,
+    polygon_to_mask,
+    read_brush,
+    rectangle_to_mask,
+)
 
 Result = Mapping[str, Any]
 Mask = npt.NDArray[np.bool_]
+Shape = Literal["brush", "polygon", "bitmask"]
+"""What a mask can be stored as."""
+
+POLYGON_TOLERANCE = 0.003
+"""How far a polygon may leave the border of its mask: this share of the mask's longer side, yet at least"""
+LEAST_TOLERANCE = 0.75
+"""this many pixels, about what a hand can place."""
+
+_PNG = "data:image/png;base64,"
+
+
+def region_value(mask: Mask, shape: Shape) -> dict[str, Any]:
+    """A mask as the `value` of a region, without its label.
+
+    Brush and bitmask hold every pixel; a polygon follows the border within `POLYGON_TOLERANCE`.
+
+    Raises:
+        MaskError: the mask is empty, or not of two dimensions.
+    """
+    if not mask.any():
+        raise MaskError("An empty mask is no region: leave it out.")
+    return _VALUES[shape](mask)
+
+
+def _brush_value(mask: Mask) -> dict[str, Any]:
+    return {"format": "rle", "rle": encode_brush(mask)}
+
+
+def _polygon_value(mask: Mask) -> dict[str, Any]:
+    rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    longer = max(rows[-1] - rows[0], cols[-1] - cols[0]) + 1
+    pieces = mask_to_polygons(mask, max(LEAST_TOLERANCE, POLYGON_TOLERANCE * longer))
+    ring = join_rings([ring for piece in pieces for ring in piece])
+    percent = (ring[:, ::-1] + 0.5) / (mask.shape[1], mask.shape[0]) * 100
+    return {"points": percent.round(5).tolist(), "closed": True}
+
+
+def _bitmask_value(mask: Mask) -> dict[str, Any]:
+    return {"imageDataURL": _PNG + base64.b64encode(encode_mask(mask)).decode("ascii")}
+
+
+_VALUES = {"brush": _brush_value, "polygon": _polygon_value, "bitmask": _bitmask_value}
 
 
 @dataclass(frozen=True)
@@ -20,13 +77,17 @@ class Region:
 
     id: str
     label: str
-    geometry: str  # brush, polygon, ellipse or rectangle
+    geometry: str  # brush, bitmask, polygon, ellipse or rectangle
     height: int
     width: int
     result: Result
 
     def mask(self) -> Mask:
-        """Pixels of the region, (height, width) bool.
+        """Pixels of the region, (height, width) bool; errors as for `runs`."""
+        return self.runs().mask()
+
+    def runs(self) -> Runs:
+        """Pixels of the region as runs.
 
         Raises:
             MaskError: the region is rotated with its image, or its values describe no mask.
@@ -36,8 +97,8 @@ class Region:
                 f"Region {self.id!r} was drawn on an image rotated in the editor: turn it back, save again."
             )
         try:
-            return _MASKS[self.geometry](self.result["value"], self.height, self.width)
-        except (KeyError, TypeError, ValueError) as error:
+            return _RUNS[self.geometry](self.result["value"], self.height, self.width)
+        except (KeyError, TypeError, ValueError, ImageError) as error:
             raise MaskError(
                 f"Region {self.id!r} is no {self.geometry} ({error!r}): draw it again."
             ) from error
@@ -89,28 +150,51 @@ def _label(result: Result) -> str:
 # first pixel.
 
 
-def _brush(value: Result, height: int, width: int) -> Mask:
-    return decode_brush(value["rle"], height, width)
+def _brush(value: Result, height: int, width: int) -> Runs:
+    return read_brush(value["rle"], height, width)
 
 
-def _polygon(value: Result, height: int, width: int) -> Mask:
+def _bitmask(value: Result, height: int, width: int) -> Runs:
+    header, _, payload = str(value["imageDataURL"]).partition(",")
+    try:
+        mask = decode_mask(base64.b64decode(payload, validate=True), max_pixels=height * width)
+    except binascii.Error as error:
+        raise MaskError(f"The bitmask {header[:40]!r} holds no valid base64: {error}.") from error
+    if mask.shape != (height, width):
+        raise MaskError(f"The bitmask has {mask.shape} pixels, its image {(height, width)}: draw it again.")
+    return Runs.of(mask)
+
+
+def _polygon(value: Result, height: int, width: int) -> Runs:
     points = np.asarray(value["points"], dtype=np.float64)  # (N, 2), x before y
     ring = points[:, ::-1] / 100 * (height, width) - 0.5
-    return polygon_to_mask([ring], height, width)
+    return Runs.of(polygon_to_mask([ring], height, width))
 
 
-def _rectangle(value: Result, height: int, width: int) -> Mask:
+def _rectangle(value: Result, height: int, width: int) -> Runs:
     corner = (value["y"] / 100 * height - 0.5, value["x"] / 100 * width - 0.5)
     size = (value["height"] / 100 * height, value["width"] / 100 * width)
-    return rectangle_to_mask(corner, size, height, width, value.get("rotation", 0))
+    return Runs.of(rectangle_to_mask(corner, size, height, width, value.get("rotation", 0)))
 
 
-def _ellipse(value: Result, height: int, width: int) -> Mask:
+def _ellipse(value: Result, height: int, width: int) -> Runs:
     centre = (value["y"] / 100 * height - 0.5, value["x"] / 100 * width - 0.5)
     radii = (value["radiusY"] / 100 * height, value["radiusX"] / 100 * width)
-    return ellipse_to_mask(centre, radii, height, width, value.get("rotation", 0))
+    return Runs.of(ellipse_to_mask(centre, radii, height, width, value.get("rotation", 0)))
 
 
-_GEOMETRIES_NEED = {"brush": "rle", "polygon": "points", "ellipse": "radiusX", "rectangle": "width"}
+_GEOMETRIES_NEED = {
+    "brush": "rle",
+    "bitmask": "imageDataURL",
+    "polygon": "points",
+    "ellipse": "radiusX",
+    "rectangle": "width",
+}
 _GEOMETRIES = tuple(_GEOMETRIES_NEED)
-_MASKS = {"brush": _brush, "polygon": _polygon, "ellipse": _ellipse, "rectangle": _rectangle}
+_RUNS = {
+    "brush": _brush,
+    "bitmask": _bitmask,
+    "polygon": _polygon,
+    "ellipse": _ellipse,
+    "rectangle": _rectangle,
+}

@@ -1,11 +1,12 @@
 import json
 
+import cv2
 import numpy as np
 import pytest
 
 from maskloop.errors import MaskError
 from maskloop.masks import encode_brush
-from maskloop.regions import regions
+from maskloop.regions import region_value, regions
 from tests.pipelines.fake_project import WIRE
 
 
@@ -88,4 +89,77 @@ def test_mask__image_rotated_in_the_editor():
         [result("rectanglelabels", {"x": 0, "y": 0, "width": 5, "height": 5}, image_rotation=90)]
     )
     with pytest.raises(MaskError, match="turn it back"):
+        region.mask()
+
+
+# Masks as regions
+
+
+def ring_and_speck() -> np.ndarray:
+    """A disc with a hole, a piece in the hole, and a piece apart, on 90 x 120 pixels."""
+    rows, cols = np.ogrid[:90, :120]
+    distance = np.hypot(rows - 44, cols - 50)
+    mask = (distance < 40) & (distance > 20) | (distance < 6)
+    mask[5:15, 105:118] = True
+    return mask
+
+
+def stored(mask: np.ndarray, shape: str) -> np.ndarray:
+    """What is collected of a mask that was answered in this shape, through JSON."""
+    value = json.loads(json.dumps(region_value(mask, shape)))
+    height, width = mask.shape
+    found = {"id": "r1", "type": f"{shape}labels", "value": value}
+    (region,) = regions([found | {"original_width": width, "original_height": height}])
+    return region.mask()
+
+
+@pytest.mark.parametrize("shape", ["brush", "bitmask"])
+def test_region_value__every_pixel_comes_back(shape):
+    noise = np.random.default_rng(0).random((37, 53)) > 0.5
+    for mask in (noise, ring_and_speck(), np.ones((3, 4), bool)):
+        np.testing.assert_array_equal(stored(mask, shape), mask)
+
+
+def test_region_value__polygon_keeps_holes_and_pieces():
+    mask = ring_and_speck()
+    back = stored(mask, "polygon")
+    assert not back[44, 63]  # in the hole
+    assert back[44, 50]  # the piece in the hole
+    assert back[10, 110]  # the piece apart
+    assert (back & mask).sum() / (back | mask).sum() > 0.98
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_region_value__polygon_stays_within_its_tolerance(seed):
+    noise = cv2.GaussianBlur(np.random.default_rng(seed).random((200, 300)), (0, 0), 8)
+    mask = noise > np.median(noise)
+    wrong = stored(mask, "polygon") ^ mask
+    outside = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 5)
+    inside = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5)
+    # a pixel's centre lies half a pixel from its border; the mask fills the image, so 0.9 pixels are allowed
+    assert np.maximum(outside, inside)[wrong].max() <= 0.003 * 300 + 0.5 + 0.2
+
+
+def test_region_value__polygon_of_one_pixel():
+    mask = np.zeros((5, 6), bool)
+    mask[2, 3] = True
+    np.testing.assert_array_equal(stored(mask, "polygon"), mask)
+
+
+def test_region_value__empty():
+    with pytest.raises(MaskError, match="empty mask"):
+        region_value(np.zeros((4, 4), bool), "brush")
+
+
+def test_mask__bitmask_of_another_size():
+    value = region_value(np.ones((4, 4), bool), "bitmask")
+    (region,) = regions([result("bitmasklabels", value)])
+    with pytest.raises(MaskError, match="draw it again"):
+        region.mask()
+
+
+@pytest.mark.parametrize("url", ["data:image/png;base64,%%%", "data:image/png;base64,AAAA", "", 7])
+def test_mask__bitmask_that_is_no_image(url):
+    (region,) = regions([result("bitmasklabels", {"imageDataURL": url})])
+    with pytest.raises(MaskError):
         region.mask()
