@@ -2,6 +2,7 @@
 
 import asyncio
 import ipaddress
+import logging
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,10 @@ TIMEOUT = httpx.Timeout(10.0, connect=5.0, pool=None)
 
 # Images are compressed already. A compressed transfer would only be a way to send much in little.
 _HEADERS = {"Accept-Encoding": "identity"}
+
+# They log whole URLs and answers' headers, and with them the signatures of links.
+for _name in ("httpx", "httpcore"):
+    logging.getLogger(_name).setLevel(logging.WARNING)
 
 Resolver = Callable[[str, int], Awaitable[Sequence[IP]]]
 
