@@ -146,9 +146,9 @@ class Addresses:
         host = f"{url.host}{_port_suffix(url)}"
         home = "MASKLOOP_LABEL_STUDIO_URL, which is not set" if self._home is None else str(self._home)
         return RequestError(
-            f"The image {name} {verb} {host}, and that is not on Label Studio at {home}, nor in "
-            "MASKLOOP_IMAGE_HOSTS. Upload the image to Label Studio, turn off pre-signed URLs of its storage "
-            f"so that Label Studio serves it itself, or add {host} to MASKLOOP_IMAGE_HOSTS."
+            f"The image {name} {verb} {url.scheme}://{host}, and that is not on Label Studio at {home}, nor "
+            "in MASKLOOP_IMAGE_HOSTS. Upload the image to Label Studio, turn off pre-signed URLs of its "
+            f"storage so that Label Studio serves it itself, or add {host} to MASKLOOP_IMAGE_HOSTS."
         )
 
 

@@ -133,6 +133,15 @@ def test_redirected__not_the_web(location):
         addresses.redirected(addresses.url("/a"), location, "'/a'")
 
 
+def test_redirected__label_studio_behind_another_scheme():
+    addresses = Addresses(HOME)
+    message = (
+        r"is redirected to https://labels\.example, and that is not on Label Studio at http://labels\.example"
+    )
+    with pytest.raises(RequestError, match=message):
+        addresses.redirected(addresses.url("/a"), "https://labels.example/a", "'/a'")
+
+
 def test_redirected__relative_to_the_host_that_answers():
     addresses = Addresses(HOME, ["images.example"])
     assert str(addresses.redirected(addresses.url(ELSEWHERE), "/b", "")) == "https://images.example/b"

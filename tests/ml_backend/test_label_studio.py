@@ -177,7 +177,7 @@ def test_download__other_host_without_label_studio(storage):
 
 
 def test_download__other_host_not_in_the_list(label_studio, storage):
-    message = rf"lies on 127\.0\.0\.1:{storage.port}, and that is not on Label Studio"
+    message = rf"lies on http://127\.0\.0\.1:{storage.port}, and that is not on Label Studio"
     with pytest.raises(RequestError, match=message) as caught:
         download(label_studio.url, storage.url + SIGNED)
     assert "5ecre7" not in str(caught.value)
@@ -206,9 +206,8 @@ def test_download__other_host_down(label_studio):
 
 def test_download__redirect_to_another_host(label_studio, storage):
     label_studio.redirects[PATH] = storage.url + SIGNED
-    message = (
-        rf"{PATH}' is redirected to 127\.0\.0\.1:{storage.port}, .* add 127\.0\.0\.1:{storage.port} to MASK"
-    )
+    host = rf"127\.0\.0\.1:{storage.port}"
+    message = rf"{PATH}' is redirected to http://{host}, .* add {host} to MASKLOOP_IMAGE_HOSTS"
     with pytest.raises(RequestError, match=message) as caught:
         download(label_studio.url, PATH)
     assert "5ecre7" not in str(caught.value)
