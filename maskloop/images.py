@@ -9,15 +9,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from maskloop.errors import ImageError
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 MAX_PIXELS = 64_000_000
+MAX_SCANS = 100
+"""Of a progressive JPEG; encoders make some 10. Each takes 60 ms at 64 megapixels and 95 bytes of a file."""
+
+_TURNED = range(2, 9)  # the values of EXIF's orientation that are not upright
+
+_MAX_TIFF_TAGS = 4096  # libtiff refuses more
+_TIFF_BYTES = {1: 1, 3: 2, 4: 4, 6: 1, 8: 2, 9: 4, 16: 8, 17: 8}  # of a whole number, by its type in TIFF
 
 Image.init()  # registers the plugins that FORMATS names
 
@@ -125,11 +133,49 @@ def _load(data: bytes, max_pixels: int) -> Image.Image:
         raise ImageError(
             f"The image has {width} x {height} pixels, more than the {max_pixels} accepted: scale it down."
         )
+    _check_claims(image, data, max_pixels)
     try:
         image.load()
     except _DAMAGED as error:
         raise ImageError(f"The {image.format} image is damaged or truncated: {error}.") from error
     return image
+
+
+def _check_claims(image: Image.Image, data: bytes, max_pixels: int) -> None:
+    """Refuse small files that make a decoder take the memory or the time of a large one."""
+    width, height = _largest_tile(data) if image.format == "TIFF" else (0, 0)
+    if width * height > max_pixels:
+        raise ImageError(
+            f"The TIFF image has tiles of {width} x {height} pixels, more than the {max_pixels} accepted: "
+            "save it with smaller ones."
+        )
+    # within a scan the two bytes of this marker do not occur
+    scans = data.count(b"\xff\xda") if image.format in ("JPEG", "MPO") else 0
+    if scans > MAX_SCANS:
+        raise ImageError(f"The {image.format} image has {scans} scans, more than {MAX_SCANS}: save it anew.")
+
+
+def _largest_tile(data: bytes) -> tuple[int, int]:
+    """Width and length of a TIFF's tiles, 0 without tiles. A tile may be larger than the image.
+
+    Of a tag that occurs twice, Pillow takes one value and the decoder below it the other, so this reads the
+    directory by itself and takes the largest.
+    """
+    order: Literal["little", "big"] = "little" if data.startswith(b"II") else "big"
+
+    def number(at: int, size: int) -> int:
+        return int.from_bytes(data[at : at + size], order)
+
+    # where a BigTIFF differs: the place of the directory, the width of its counts, and of an entry
+    big = number(2, 2) == 43
+    place, count_bytes, entry_bytes = (number(8, 8), 8, 20) if big else (number(4, 4), 2, 12)
+    sides = {TiffImagePlugin.TILEWIDTH: 0, TiffImagePlugin.TILELENGTH: 0}
+    for index in range(min(number(place, count_bytes), _MAX_TIFF_TAGS)):
+        at = place + count_bytes + index * entry_bytes
+        tag, size = number(at, 2), _TIFF_BYTES.get(number(at + 2, 2), 4)
+        if tag in sides:
+            sides[tag] = max(sides[tag], number(at + (12 if big else 8), size))
+    return sides[TiffImagePlugin.TILEWIDTH], sides[TiffImagePlugin.TILELENGTH]
 
 
 def _open(data: bytes) -> Image.Image:
@@ -148,6 +194,8 @@ def _open(data: bytes) -> Image.Image:
 
 def _upright(image: Image.Image) -> Image.Image:
     try:
+        if image.getexif().get(ExifTags.Base.Orientation, 1) not in _TURNED:
+            return image  # Pillow would copy it
         return ImageOps.exif_transpose(image)
     except _DAMAGED:  # unreadable EXIF: the pixels are still good
         return image
@@ -161,7 +209,7 @@ def _rgb(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         upper = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), upper).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _stretch(values: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:

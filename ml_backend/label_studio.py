@@ -1,151 +1,163 @@
-"""Files of Label Studio, fetched with its token.
+"""Label Studio as the service sees it: files of tasks, and the tasks that come next.
 
-The address comes from task data, which any annotator or import may write, and the request carries a token.
-So only Label Studio's own origin is asked, redirects are followed by hand and checked in the same way, and
-what is read is bounded.
+What is asked of Label Studio carries a token, so redirects are followed by hand: each is checked by the rules
+of `Addresses`, and once one has left Label Studio's origin the token is not sent again.
 """
 
 import asyncio
-from dataclasses import dataclass
+import json
+from collections.abc import Sequence
 
 import httpx
+from pydantic import BaseModel, ValidationError
 
+from ml_backend.addresses import Addresses, embedded, short
 from ml_backend.credentials import Credentials
-from ml_backend.errors import RequestError, UnavailableImageError, UnreachableError
+from ml_backend.errors import UnavailableImageError, UnreachableError
+from ml_backend.fetching import Reply, Resolver, Strangers, new_client, read, retry
+from ml_backend.protocol import Task
 
 MAX_BYTES = 64 * 2**20
-TIMEOUT = httpx.Timeout(20.0, connect=5.0)
-ATTEMPTS = 3
+SECONDS = 20.0
+"""How long a file may take, from the first name looked up to the last byte: less than a click waits."""
+
 _MAX_REDIRECTS = 3
 
 
-@dataclass(frozen=True)
-class _Reply:
-    status: int
-    location: str
-    body: bytes
+class _Tasks(BaseModel):
+    tasks: list[Task]
 
 
 class LabelStudio:
-    """A client that downloads files. It is used from one event loop."""
+    """A client that downloads files and lists tasks. It is used from one event loop."""
 
     def __init__(
         self,
         url: str,
         token: str,
-        transport: httpx.AsyncBaseTransport | None = None,
+        hosts: Sequence[str] = (),
         max_bytes: int = MAX_BYTES,
+        seconds: float = SECONDS,
         back_off_seconds: float = 0.2,
+        transport: httpx.AsyncBaseTransport | None = None,
+        resolve: Resolver | None = None,
     ) -> None:
+        """
+        Args:
+            url: of Label Studio; nothing: only other hosts and `data:` URIs.
+            token: a legacy or a personal access token.
+            hosts: that images may lie on beside Label Studio, see `Addresses`.
+            max_bytes: of a file.
+            seconds: that a file may take.
+            back_off_seconds: before the second attempt at a connection.
+            transport: to Label Studio.
+            resolve: the addresses of a host, by default those that the system knows.
+        """
         self._url = url
+        self._addresses = Addresses(url, hosts)
         self._credentials = Credentials(url, token)
-        # A transport of its own leaves out the proxies of the environment: they must not see the token.
-        self._client = httpx.AsyncClient(timeout=TIMEOUT, transport=transport or httpx.AsyncHTTPTransport())
+        self._client = new_client(keep_alive=True, transport=transport)
+        self._strangers = Strangers(self._addresses, max_bytes, back_off_seconds, resolve)
         self._max_bytes = max_bytes
+        self._seconds = seconds
         self._back_off_seconds = back_off_seconds
 
-    async def download(self, address: str) -> bytes:
+    async def download(self, address: str, task: int | str | None = None) -> bytes:
         """The bytes of a file.
 
         Args:
-            address: a path on Label Studio, such as `/data/upload/1/a.png`, or its whole URL.
+            address: a path on Label Studio, such as `/data/upload/1/a.png`, a URL of it or of an allowed
+                host, the URI of an object in a cloud storage of Label Studio, or a `data:` URI.
+            task: the id of the task whose file it is; cloud storages need it.
 
         Raises:
-            RequestError: the address is not Label Studio's.
-            UnavailableImageError: Label Studio refuses or does not have it, or it is too large.
-            UnreachableError: Label Studio is not reached, or fails.
+            RequestError: the address is not asked for.
+            UnavailableImageError: the host refuses or does not have the file, or it is too large.
+            UnreachableError: the host is not reached, fails, or takes too long.
         """
-        url = self._own(address)
-        for _ in range(_MAX_REDIRECTS + 1):
-            reply = await self._get_authorized(url)
-            if not reply.location:
-                _check_status(reply.status, url)
-                return reply.body
-            url = self._own(str(url.join(reply.location)))
-        raise UnavailableImageError(f"{url.path} is redirected more than {_MAX_REDIRECTS} times.")
+        if address.startswith("data:"):
+            return await asyncio.to_thread(embedded, address, self._max_bytes)
+        return await self._follow(self._addresses.url(address, task), short(address))
+
+    async def tasks_after(self, project: int, task: int, count: int) -> list[Task]:
+        """The tasks of a project that follow one by their id, in order, without annotations.
+
+        Raises:
+            UnavailableImageError: Label Studio refuses, or does not have the project.
+            UnreachableError: Label Studio is not reached, or answers with something else than tasks.
+        """
+        after = {"filter": "filter:tasks:id", "operator": "greater", "type": "Number", "value": task}
+        query = {"filters": {"conjunction": "and", "items": [after]}, "ordering": ["tasks:id"]}
+        parameters = {
+            "project": project,
+            "page": 1,
+            "page_size": count,
+            "resolve_uri": "false",  # addresses as requests for predictions hold them
+            "query": json.dumps(query),
+        }
+        url = httpx.URL(f"{self._url}/api/tasks", params=parameters)
+        body = await self._follow(url, f"the list of tasks of project {project}")
+        try:
+            return _Tasks.model_validate_json(body).tasks
+        except ValidationError as error:
+            raise UnreachableError(
+                f"Label Studio at {self._url} does not answer with the tasks of project {project}."
+            ) from error
 
     async def close(self) -> None:
         await self._client.aclose()
+        await self._strangers.close()
 
-    def _own(self, address: str) -> httpx.URL:
-        """The URL of an address, if it is one of Label Studio's origin."""
-        if not self._url:
-            raise RequestError(
-                f"The image {_short(address)} cannot be fetched: set MASKLOOP_LABEL_STUDIO_URL to the "
-                "address of Label Studio."
-            )
-        home = httpx.URL(self._url)
+    async def _follow(self, url: httpx.URL, name: str) -> bytes:
         try:
-            url = home.join(address)
-        except (httpx.InvalidURL, ValueError) as error:
-            raise RequestError(f"The image address {_short(address)} is no address: {error}.") from error
-        if _origin(url) != _origin(home):
-            raise RequestError(
-                f"The image {_short(address)} is not on Label Studio at {self._url}, and no other "
-                "host is asked. Upload the image to Label Studio, or import it through a storage that Label "
-                "Studio serves itself."
-            )
-        return url
+            async with asyncio.timeout(self._seconds):
+                return await self._follow_redirects(url, name)
+        except TimeoutError as error:
+            raise UnreachableError(
+                f"{name} is not there after {self._seconds:g} s: is its host overloaded?"
+            ) from error
 
-    async def _get_authorized(self, url: httpx.URL) -> _Reply:
-        reply = await self._get_retrying(url)
-        if reply.status == httpx.codes.UNAUTHORIZED and self._credentials.refreshes:
+    async def _follow_redirects(self, url: httpx.URL, name: str) -> bytes:
+        trusted = True
+        for _ in range(_MAX_REDIRECTS + 1):
+            own = self._addresses.owns(url)
+            trusted = trusted and own
+            reply = await self._ask_own(url, name, trusted) if own else await self._strangers.get(url, name)
+            if not reply.location:
+                _check_status(reply.status, name, "Label Studio" if own else url.host)
+                return reply.body
+            url = self._addresses.redirected(url, reply.location, name)
+        raise UnavailableImageError(f"{name} is redirected more than {_MAX_REDIRECTS} times.")
+
+    async def _ask_own(self, url: httpx.URL, name: str, trusted: bool) -> Reply:
+        async def ask(_: int) -> Reply:
+            headers = await self._credentials.headers(self._client) if trusted else {}
+            return await read(self._client, url, name, self._max_bytes, headers)
+
+        host = f"Label Studio at {self._url}"
+        remedy = "Is it running, and is MASKLOOP_LABEL_STUDIO_URL its address as seen from this service?"
+        reply = await retry(ask, self._back_off_seconds, host, remedy)
+        if reply.status == httpx.codes.UNAUTHORIZED and trusted and self._credentials.refreshes:
             self._credentials.forget()
-            reply = await self._get_retrying(url)
+            reply = await retry(ask, self._back_off_seconds, host, remedy)
         return reply
 
-    async def _get_retrying(self, url: httpx.URL) -> _Reply:
-        for attempt in range(ATTEMPTS):
-            try:
-                return await self._get(url)
-            except httpx.TransportError as error:
-                failure = str(error) or type(error).__name__
-            if attempt < ATTEMPTS - 1:
-                await asyncio.sleep(self._back_off_seconds * 2**attempt)
-        raise UnreachableError(
-            f"Label Studio at {self._url} is not reached, {ATTEMPTS} attempts: {failure}. Is it running, and "
-            "is MASKLOOP_LABEL_STUDIO_URL its address as seen from this service?"
-        )
 
-    async def _get(self, url: httpx.URL) -> _Reply:
-        headers = await self._credentials.headers(self._client)
-        async with self._client.stream("GET", url, headers=headers) as response:
-            if response.has_redirect_location:
-                return _Reply(response.status_code, response.headers["location"], b"")
-            body = bytearray()
-            try:
-                async for chunk in response.aiter_bytes():
-                    body += chunk
-                    if len(body) > self._max_bytes:
-                        raise UnavailableImageError(
-                            f"{url.path} is larger than {self._max_bytes} bytes: scale the image down."
-                        )
-            except httpx.DecodingError as error:
-                raise UnreachableError(f"{url.path} arrives damaged: {error}.") from error
-            return _Reply(response.status_code, "", bytes(body))
-
-
-def _check_status(status: int, url: httpx.URL) -> None:
-    if status in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
-        raise UnavailableImageError(
-            f"Label Studio refuses {url.path} with HTTP {status}: check MASKLOOP_LABEL_STUDIO_TOKEN. A "
-            "legacy token works only while legacy tokens are enabled; a personal access token always does."
-        )
+def _check_status(status: int, name: str, host: str) -> None:
+    if status == httpx.codes.OK:
+        return
     if status >= httpx.codes.INTERNAL_SERVER_ERROR:
         raise UnreachableError(
-            f"Label Studio answers {url.path} with HTTP {status}: the file may be gone; its log tells more."
+            f"{host} answers {name} with HTTP {status}: the file may be gone; its log tells more."
         )
-    if status != httpx.codes.OK:
+    if host != "Label Studio":
+        raise UnavailableImageError(f"{host} answers {name} with HTTP {status}: is the file still there?")
+    if status in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
         raise UnavailableImageError(
-            f"Label Studio answers {url.path} with HTTP {status}: is the file still there?"
+            f"Label Studio refuses {name} with HTTP {status}: check MASKLOOP_LABEL_STUDIO_TOKEN. A legacy "
+            "token works only while legacy tokens are enabled; a personal access token always does."
         )
-
-
-def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
-    default = {"http": 80, "https": 443}.get(url.scheme)
-    return url.scheme, url.host, url.port or default
-
-
-def _short(address: str) -> str:
-    """An address for a message: without its query, which may hold a signature, and not endless."""
-    return repr(address.partition("?")[0][:120])
+    raise UnavailableImageError(
+        f"Label Studio answers {name} with HTTP {status}: is the file still there, and does a storage of the "
+        "project hold it?"
+    )

@@ -6,11 +6,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from maskloop.arrays import Image
 from ml_backend.answers import Answer, Provenance, brush_answer
 from ml_backend.champion import Champion
 from ml_backend.controls import Controls, read_controls
 from ml_backend.errors import RequestError
-from ml_backend.images import Image, Images
+from ml_backend.images import Images
 from ml_backend.prompts import Prompts, read_prompts
 from ml_backend.protocol import PredictRequest, Task
 from ml_backend.replay import Replay
@@ -74,7 +75,7 @@ class Service:
     async def _answer(self, task: Task, controls: Controls, prompts: Prompts) -> Answer | None:
         started = time.perf_counter()
         address = controls.image_address(task)
-        image = await self._images.load(address)
+        image = (await self._images.load(address, task.id)).pixels
         session = Session(image, address, controls, prompts, started)
         answer = await asyncio.get_running_loop().run_in_executor(self._worker, self._segment, session)
         logger.info(

@@ -1,3 +1,4 @@
+import struct
 import zlib
 from io import BytesIO
 
@@ -6,7 +7,7 @@ import pytest
 from PIL import Image
 
 from maskloop.errors import ImageError
-from maskloop.images import FORMATS, decode_image, read_image, read_levels, write_mask
+from maskloop.images import FORMATS, MAX_SCANS, decode_image, read_image, read_levels, write_mask
 
 PIXELS = np.array(
     [[[255, 0, 0], [0, 255, 0], [0, 0, 255]], [[0, 0, 0], [90, 90, 90], [255, 255, 255]]], np.uint8
@@ -160,6 +161,55 @@ def test_decode_image__decompression_bomb_is_refused_by_its_header(side):
     )
     with pytest.raises(ImageError, match="pixels"):
         decode_image(data)
+
+
+def tiled_tiff(order, big, sides, payload):
+    """A gray TIFF of 10 x 10 pixels in one tile; `sides` are the entries of the tile's width and length."""
+    short, long = (order + letter for letter in ("H", "Q" if big else "I"))
+    tags = [(256, 10), (257, 10), (258, 8), (259, 8), (262, 1), (277, 1)]
+    tags += sides
+    count = len(tags) + 2
+    start = 16 + 8 + 20 * count + 8 if big else 8 + 2 + 12 * count + 4
+    tags += [(324, start), (325, len(payload))]
+    head = struct.pack(order + "HHHQ", 43, 8, 0, 16) if big else struct.pack(order + "HI", 42, 8)
+    body = struct.pack(long if big else short, count)
+    for tag, value in tags:
+        body += struct.pack(short, tag) + struct.pack(short, 16 if big else 4)
+        body += struct.pack(long, 1) + struct.pack(long, value)
+    return (b"II" if order == "<" else b"MM") + head + body + bytes(8 if big else 4) + payload
+
+
+@pytest.mark.parametrize(("order", "big"), [("<", False), (">", False), ("<", True)])
+def test_decode_image__tile_larger_than_the_image(order, big):
+    data = tiled_tiff(order, big, [(322, 1008), (323, 1024)], zlib.compress(bytes(1008 * 1024)))
+    assert decode_image(data, max_pixels=1008 * 1024).shape == (10, 10, 3)
+    with pytest.raises(ImageError, match=r"tiles of 1008 x 1024 pixels.*save it with smaller ones"):
+        decode_image(data, max_pixels=1008 * 1024 - 1)
+
+
+@pytest.mark.parametrize("order", [(1024, 16), (16, 1024)])
+def test_decode_image__tile_whose_size_is_told_twice(order):
+    sides = [(tag, value) for tag in (322, 323) for value in order]
+    data = tiled_tiff("<", False, sides, zlib.compress(bytes(1024 * 1024)))
+    with pytest.raises(ImageError, match="tiles of 1024 x 1024"):
+        decode_image(data, max_pixels=100_000)
+
+
+def test_decode_image__endless_scans():
+    data = encoded(Image.new("L", (64, 64)), "JPEG", progressive=True)
+    assert 1 < data.count(b"\xff\xda") <= MAX_SCANS
+    last = data[data.rindex(b"\xff\xda") : -2]
+    with pytest.raises(ImageError, match=f"scans, more than {MAX_SCANS}"):
+        decode_image(data[:-2] + last * MAX_SCANS + data[-2:])
+
+
+@pytest.mark.parametrize("chunk", [b"zTXt", b"iCCP"])
+def test_decode_image__compressed_text_bomb(chunk):
+    good = encoded(Image.fromarray(PIXELS))
+    body = b"a\0\0" + zlib.compress(bytes(50_000_000))
+    bomb = struct.pack(">I", len(body)) + chunk + body + struct.pack(">I", zlib.crc32(chunk + body))
+    with pytest.raises(ImageError, match="too large"):
+        decode_image(good[:33] + bomb + good[33:])
 
 
 def test_read_image__names_the_file(tmp_path):
