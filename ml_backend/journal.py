@@ -48,7 +48,7 @@ class Journal:
         self._syncer.start()
 
     def append(self, entry: Entry) -> None:
-        """Write an entry. It never raises OSError: what cannot be written is counted in `lost`, and said once."""
+        """Write an entry. A disk never makes it raise: what is not written is counted in `lost`."""
         line = encode_entry(entry)
         with self._lock:
             if len(line) > MAX_LINE:
@@ -111,7 +111,7 @@ class Journal:
             self._sync()
 
     def _sync(self) -> None:
-        """Bring to the disk what was written; outside the lock, as that may take long and clicks do not wait."""
+        """Bring to the disk what was written; without the lock, as clicks do not wait for that."""
         with self._lock:
             if self._segment is not None and self._segment.is_deleted:
                 self._retire()
@@ -128,7 +128,7 @@ class Journal:
             segment.sync()
         except OSError as error:
             if not self._unsynced:
-                logger.error(
+                logger.error(  # noqa: TRY400 - the reason is in the message
                     "The click journal in %s does not reach the disk: %s. Entries are lost if the machine "
                     "stops now; check its disk.",
                     self._folder,

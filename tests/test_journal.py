@@ -53,7 +53,9 @@ def read_all(folder, limit=2**20) -> bytes:
         parts.append(lines)
 
 
-@pytest.mark.parametrize("original", [ENTRY, EMPTY, replace(ENTRY, label="Zelle \u00e4\U0001f9eb\ud800\n\u2028")])
+@pytest.mark.parametrize(
+    "original", [ENTRY, EMPTY, replace(ENTRY, label="Zelle \u00e4\U0001f9eb\ud800\n\u2028")]
+)
 def test_entry__comes_back_as_it_was(original):
     line = encode_entry(original)
     assert line.endswith(b"\n")

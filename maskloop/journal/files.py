@@ -167,7 +167,7 @@ def _read_segment(segment: _Segment) -> Reading:
 
 
 def _whole_lines(data: bytes) -> bytes:
-    """All up to the last newline. What is longer than a line and has none is given as it is, to get past it."""
+    """All up to the last newline; what has none and is too long for a line is given too, to get past it."""
     end = data.rfind(b"\n") + 1
     return data[:end] if end or len(data) < MAX_LINE else data
 

@@ -158,7 +158,9 @@ def test_append__an_entry_too_long_for_a_line_is_left_out(journal, tmp_path, cap
 def test_sync__happens_within_a_second_and_at_the_end(tmp_path, monkeypatch):
     synced = []
     real = os.fsync
-    monkeypatch.setattr(os, "fsync", lambda descriptor: (synced.append(os.fstat(descriptor)), real(descriptor)))
+    monkeypatch.setattr(
+        os, "fsync", lambda descriptor: (synced.append(os.fstat(descriptor)), real(descriptor))
+    )
     monkeypatch.setattr(module, "SYNC_SECONDS", 0.05)
     journal = Journal(tmp_path)
     journal.append(entry(0))
@@ -246,9 +248,11 @@ def start_writer(processes, folder, project):
 
 
 def count_messages(connection) -> int:
+    count = 0
     with connection, suppress(EOFError):
-        for count in itertools.count():
+        while True:
             connection.recv_bytes()
+            count += 1
     return count
 
 
@@ -283,7 +287,7 @@ def plant_secrets(body) -> dict[str, str]:
         "image": "https://bucket.example.com/photo.png?X-Amz-Signature=abcdef",
     }
     task = body["tasks"][0]
-    task["data"] = {key: secrets["image"] for key in task["data"]}
+    task["data"] = dict.fromkeys(task["data"], secrets["image"])
     task["updated_by"] = [{"email": secrets["email"], "first_name": secrets["name"]}]
     body["params"] |= {"login": secrets["email"], "password": secrets["token"]}
     assert all(secret in json.dumps(body) for secret in secrets.values())
