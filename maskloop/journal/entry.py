@@ -117,7 +117,7 @@ def mask_sha256(mask: Mask) -> str:
     """Digest of a mask's size and pixels, (H, W) bool; about 2 ms for 12 megapixels."""
     height, width = mask.shape
     digest = sha256(f"{height}x{width}\n".encode())
-    digest.update(np.packbits(mask))
+    digest.update(np.packbits(mask).data)
     return digest.hexdigest()
 
 

@@ -5,6 +5,7 @@ from pipelines.clicks.figures import COLUMNS, click_figures, click_table
 from pipelines.clicks.joining import Clicks, join_clicks
 from pipelines.clicks.masks import read_masks
 from pipelines.clicks.plots import write_click_plots
+from pipelines.clicks.reporting import report_clicks
 
 __all__ = [
     "CLICKS",
@@ -17,5 +18,6 @@ __all__ = [
     "open_source",
     "read_clicks",
     "read_masks",
+    "report_clicks",
     "write_click_plots",
 ]

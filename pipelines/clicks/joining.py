@@ -158,8 +158,8 @@ class _Deadlines:
 
 
 def _deadlines(entries: Sequence[Entry], rows: pd.DataFrame) -> _Deadlines:
-    newest = rows.groupby("task_id")["updated_at"].max()
-    submitted = {int(task): datetime.fromisoformat(time) for task, time in newest.items()}
+    newest = rows.sort_values("updated_at")[["task_id", "updated_at"]]
+    submitted = {int(task): datetime.fromisoformat(time) for task, time in newest.itertuples(index=False)}
     times = [*submitted.values(), *(entry.time for entry in entries)]
     return _Deadlines(submitted, max(times, default=datetime.min.replace(tzinfo=UTC)))
 

@@ -23,12 +23,17 @@ def read_masks(root: Path) -> pd.DataFrame:
     """
     root = root.resolve()
     if not branch_commit(root, SNAPSHOT_BRANCH):
-        return _rows(root)
+        return snapshot_masks(root)
     with open_worktree(root, f"clicks-{uuid.uuid4().hex[:8]}", _silent) as worktree:
-        return _rows(worktree.path)
+        return snapshot_masks(worktree.path)
 
 
-def _rows(root: Path) -> pd.DataFrame:
+def snapshot_masks(root: Path) -> pd.DataFrame:
+    """The rows of the snapshot that a checkout holds.
+
+    Raises:
+        SnapshotError: a shard is missing or was changed.
+    """
     frame: pd.DataFrame = read_rows(root, read_snapshot(root), ROW_COLUMNS).to_pandas()
     return frame
 

@@ -15,6 +15,8 @@ MOST = 10
 """Masks of as many clicks or more share the last bar."""
 WINDOW = 50
 """Masks that the running mean is taken over."""
+FEWEST = 10
+"""Masks that it begins with: a mean of fewer jumps up and down."""
 VERSIONS = 6
 """Model versions that are told apart; older ones are drawn as one."""
 OLDER = "older"
@@ -79,7 +81,7 @@ def _draw_histogram(axes: Axes, masks: pd.DataFrame, versions: "pd.Series[str]",
 
 
 def _draw_running_mean(axes: Axes, masks: pd.DataFrame, versions: "pd.Series[str]", names: list[str]) -> None:
-    mean = masks["clicks"].astype(float).rolling(WINDOW, min_periods=1).mean()
+    mean = masks["clicks"].astype(float).rolling(WINDOW, min_periods=min(FEWEST, len(masks))).mean()
     # a version's stretch begins where the one before ends, so that the line has no gaps
     for start, end in _stretches(versions):
         colour = COLOURS[names.index(versions.iloc[start])]
