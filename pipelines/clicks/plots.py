@@ -17,7 +17,7 @@ WINDOW = 50
 """Masks that the running mean is taken over."""
 FEWEST = 10
 """Masks that it begins with: a mean of fewer jumps up and down."""
-VERSIONS = 6
+VERSIONS = 4
 """Model versions that are told apart; older ones are drawn as one."""
 OLDER = "older"
 NAME = "real_clicks"
@@ -81,7 +81,8 @@ def _draw_histogram(axes: Axes, masks: pd.DataFrame, versions: "pd.Series[str]",
 
 
 def _draw_running_mean(axes: Axes, masks: pd.DataFrame, versions: "pd.Series[str]", names: list[str]) -> None:
-    mean = masks["clicks"].astype(float).rolling(WINDOW, min_periods=min(FEWEST, len(masks))).mean()
+    fewest = min(FEWEST, (len(masks) + 1) // 2)
+    mean = masks["clicks"].astype(float).rolling(WINDOW, min_periods=fewest).mean()
     # a version's stretch begins where the one before ends, so that the line has no gaps
     for start, end in _stretches(versions):
         colour = COLOURS[names.index(versions.iloc[start])]
@@ -89,6 +90,8 @@ def _draw_running_mean(axes: Axes, masks: pd.DataFrame, versions: "pd.Series[str
         axes.plot(range(begin + 1, end + 1), mean.iloc[begin:end], color=colour, linewidth=1.8)
         if start:
             axes.axvline(start + 0.5, color=INK, alpha=0.25, linewidth=0.8, linestyle="--")
+    newest = COLOURS[names.index(versions.iloc[-1])]
+    axes.plot(len(masks), mean.iloc[-1], color=newest, marker="o", markersize=4.5)
     axes.set(xlabel="masks kept so far", ylabel=f"clicks, mean of the last {min(WINDOW, len(masks))} masks")
     axes.set_xlim(0, len(masks) + 1)
     axes.set_ylim(0, 1.15 * float(mean.max()))
