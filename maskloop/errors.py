@@ -8,6 +8,7 @@ MaskloopError
   x DatasetError      a folder or file that does not hold the dataset asked for
   x TrainingError     a training run with impossible settings, or one that diverged
   x EvaluationError   a result file that cannot be read, or results that cannot be compared
+  x JournalError      a click journal that cannot be read, or a line of it that is damaged
 """
 
 
@@ -41,3 +42,7 @@ class TrainingError(MaskloopError):
 
 class EvaluationError(MaskloopError):
     """Results cannot be read, compared or asked for a figure."""
+
+
+class JournalError(MaskloopError):
+    """A click journal, or a line of it, cannot be read."""

@@ -165,6 +165,11 @@ def save_png(figure: Figure, file: Path) -> None:
     write_atomically(file, _save(figure, "png"))
 
 
+def save_svg(figure: Figure, file: Path) -> None:
+    """Write a figure as SVG, to stand alone: black on whatever is behind."""
+    write_atomically(file, _save(figure, "svg"))
+
+
 def _save(figure: Figure, form: str) -> bytes:
     buffer = io.BytesIO()
     # no date, so that the same results give the same bytes
