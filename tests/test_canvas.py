@@ -26,7 +26,8 @@ def reference(canvas: Canvas) -> np.ndarray:
     for one in canvas.patches:
         layer = np.zeros_like(plane)
         values = torch.from_numpy(one.values)[None, None]
-        layer[one.crop.window.slices] = F.interpolate(values, one.crop.window.size, mode="bilinear")[0, 0]
+        resized = F.interpolate(values, one.crop.window.size, mode="bilinear")
+        layer[one.crop.window.slices] = resized[0, 0].numpy()
         plane[one.window.slices] = layer[one.window.slices]
     return plane
 
