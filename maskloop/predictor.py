@@ -293,7 +293,8 @@ def _check_previous(previous: Plane | Prediction, height: int, width: int) -> Ca
     shape = previous.canvas.shape if isinstance(previous, Prediction) else previous.shape
     if shape != (height, width):
         raise MaskError(f"the previous mask is {shape}, the image {(height, width)}; give equal sizes")
-    return previous.canvas if isinstance(previous, Prediction) else Canvas.of(previous)
+    canvas = previous.canvas if isinstance(previous, Prediction) else Canvas.of(previous)
+    return canvas if canvas.any() else Canvas(height, width)
 
 
 def _check_box(box: Box, height: int, width: int) -> Box:

@@ -97,6 +97,13 @@ def test_predict__only_negative_clicks_find_nothing(predictor: Predictor) -> Non
     assert not predictor.predict(IMAGE, [Click(5, 5, positive=False)]).probability.any()
 
 
+def test_predict__nothing_found_shares_no_array_with_the_arguments(predictor: Predictor) -> None:
+    previous = np.zeros((90, 130), np.float32)
+    prediction = predictor.predict(IMAGE, [Click(5, 5, positive=False)], previous)
+    previous[:] = 1
+    assert not prediction.probability.any()
+
+
 def test_predict__box_bounds_the_mask(predictor: Predictor) -> None:
     probability = predictor.predict(IMAGE, [], box=(20, 30, 60, 110)).probability
     assert probability[18:62, 26:114].any()
