@@ -204,6 +204,6 @@ def _predict(
     answers = []
     for request in requests:
         started = time.perf_counter()
-        prediction = segmenter.predict(request.image, request.clicks, request.previous)
+        prediction = segmenter.predict(request.pixels, request.clicks, request.plane)
         answers.append((prediction, time.perf_counter() - started))
     return answers

@@ -14,10 +14,20 @@ import torch
 from torch import Tensor
 
 from maskloop.arrays import Image, Mask, Plane
+from maskloop.canvas import Canvas, Patch
 from maskloop.checkpoint import Checkpoint, load_checkpoint
 from maskloop.clicks import Click, check_clicks, stack_clicks
-from maskloop.crops import Crop, focus_region, full_region, ritm_region, zoom_region
+from maskloop.crops import (
+    Crop,
+    Window,
+    focus_region,
+    full_region,
+    network_sizes,
+    ritm_region,
+    zoom_region,
+)
 from maskloop.errors import CheckpointError, ClickError, ImageError, MaskError
+from maskloop.folding import fold
 from maskloop.model import CSFPN
 from maskloop.model.csfpn import MASK_THRESHOLD
 from maskloop.protocols import PROTOCOLS, Pass
@@ -28,42 +38,99 @@ Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
-class Request:
-    """The arguments of one prediction; see `Predictor.predict`."""
+class PreparedImage:
+    """An image with what does not depend on the clicks; see `Predictor.prepare`."""
 
     image: Image
-    clicks: Sequence[Click]
-    previous: Plane | None = None
-    box: Box | None = None
+    overview: Tensor
+    """The whole image as `crop` shows it to the network."""
+    crop: Crop
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the pixels and of the overview."""
+        return self.image.nbytes + self.overview.nbytes
+
+    def view(self, crop: Crop) -> Tensor:
+        """What a crop shows to the network, (1, 3, crop.height, crop.width)."""
+        # a predictor that shows images at another size gets what it asks for
+        return self.overview if crop == self.crop else crop.image(self.image)
 
 
-@dataclass(frozen=True)
 class Prediction:
-    """Probability of the object, (H, W) float32."""
+    """Probability of the object at each pixel, held as small as the network answered it.
 
-    probability: Plane
+    The full-size arrays are made anew at each access. What it is made of is a canvas, or the plane (H, W)
+    float32 of another kind of segmenter.
+    """
+
+    def __init__(self, source: Canvas | Plane) -> None:
+        self.canvas = source if isinstance(source, Canvas) else Canvas.of(source)
+
+    @property
+    def probability(self) -> Plane:
+        """(H, W) float32."""
+        return self.canvas.render()
 
     @property
     def mask(self) -> Mask:
         """Pixels of the object, (H, W) bool."""
-        mask: Mask = self.probability > MASK_THRESHOLD
-        return mask
+        return self.canvas.above(MASK_THRESHOLD)
+
+    @property
+    def score(self) -> float:
+        """Mean probability of the object's pixels; 0 where there are none."""
+        support = self.canvas.support(MASK_THRESHOLD)
+        if support is None:
+            return 0.0
+        probability = self.canvas.render(support)
+        inside = probability[probability > MASK_THRESHOLD]
+        return float(inside.mean(dtype=np.float64)) if inside.size else 0.0
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that are held."""
+        return self.canvas.nbytes
+
+
+@dataclass(frozen=True)
+class Request:
+    """The arguments of one prediction; see `Predictor.predict`."""
+
+    image: Image | PreparedImage
+    clicks: Sequence[Click]
+    previous: Plane | Prediction | None = None
+    box: Box | None = None
+
+    @property
+    def pixels(self) -> Image:
+        """The image itself."""
+        return self.image.image if isinstance(self.image, PreparedImage) else self.image
+
+    @property
+    def plane(self) -> Plane | None:
+        """The previous mask as an array."""
+        return self.previous.probability if isinstance(self.previous, Prediction) else self.previous
 
 
 @dataclass
 class _Job:
     """A request on its way through the passes."""
 
-    image: Image
+    image: Image | PreparedImage
     clicks: Sequence[Click]
     box: Box | None
-    start: Plane
-    probability: Plane
+    start: Canvas
+    canvas: Canvas
 
     @property
     def hopeless(self) -> bool:
         """Nothing was ever marked as the object, so there is nothing to find."""
         return not any(click.positive for click in self.clicks) and not self.start.any()
+
+    def view(self, crop: Crop) -> Tensor:
+        """What a crop shows of the image."""
+        return self.image.view(crop) if isinstance(self.image, PreparedImage) else crop.image(self.image)
 
 
 class Predictor:
@@ -87,8 +154,8 @@ class Predictor:
         if name not in PROTOCOLS:
             raise CheckpointError(f"unknown protocol {name!r}; known are {', '.join(PROTOCOLS)}")
         self.protocol = PROTOCOLS[name]
-        self._coarse = checkpoint.model
-        self._fine = checkpoint.fine or checkpoint.model
+        self._coarse = fold(checkpoint.model)
+        self._fine = self._coarse if checkpoint.fine is None else fold(checkpoint.fine)
         self._long_side = long_side or config.long_side
         self.sha256 = checkpoint.sha256
         self.version = f"{checkpoint.name}-{checkpoint.sha256[:8]}"
@@ -100,20 +167,41 @@ class Predictor:
         """Read a checkpoint's folder; CheckpointError when it is damaged or not the one with this digest."""
         return cls(load_checkpoint(directory, sha256), protocol=protocol)
 
+    def prepare(self, image: Image) -> PreparedImage:
+        """Do once for an image what each click on it would do again; answers are the same without.
+
+        Raises:
+            ImageError: not (H, W, 3) uint8 RGB.
+        """
+        crop = self._whole(*_check_image(image))
+        return PreparedImage(image, crop.image(image), crop)
+
+    def warm_up(self) -> None:
+        """Run the network once at each size that it can be shown, so that no click waits for compilation.
+
+        Whole images at their own size (a `native` protocol) are left out: they may have any.
+        """
+        sides = {self._zoom_side} if self.protocol.native else {self._long_side, self._zoom_side}
+        for height, width in sorted({size for side in sides for size in network_sizes(side)}):
+            image, previous = torch.zeros(1, 3, height, width), torch.zeros(1, 1, height, width)
+            for model in {self._coarse, self._fine}:
+                with torch.inference_mode():
+                    self._logits(model, image, previous, stack_clicks([[Click(0, 0)]]))
+
     def predict(
         self,
-        image: Image,
+        image: Image | PreparedImage,
         clicks: Sequence[Click],
-        previous: Plane | None = None,
+        previous: Plane | Prediction | None = None,
         box: Box | None = None,
     ) -> Prediction:
         """Predict the mask of the object that the clicks mean.
 
         Args:
-            image: (H, W, 3) uint8 RGB.
+            image: (H, W, 3) uint8 RGB, or what `prepare` made of it.
             clicks: in pixels of the image, in the order they were made.
-            previous: probability or mask so far, (H, W); from the call before, or from elsewhere to be
-                refined.
+            previous: the prediction of the call before, or a probability or mask (H, W) from elsewhere to be
+                refined; of a prediction no full-size array is made.
             box: top, left, bottom, right of a box around the object; the mask will not leave it by more
                 than a twentieth.
 
@@ -129,41 +217,48 @@ class Predictor:
         for kind in self.protocol.passes:
             self._run([(job, crop) for job in active if (crop := self._crop(kind, job)) is not None], kind)
         return [
-            Prediction(job.probability if job.box is None else _inside(job.box, job.probability))
+            Prediction(job.canvas if job.box is None else job.canvas.clipped(_widened(job.box)))
             for job in jobs
         ]
 
+    @property
+    def _zoom_side(self) -> int:
+        return self.protocol.zoom_side or self._long_side
+
+    def _whole(self, height: int, width: int) -> Crop:
+        """The region of the pass over the whole image."""
+        return full_region(height, width, max(height, width) if self.protocol.native else self._long_side)
+
     def _crop(self, kind: Pass, job: _Job) -> Crop | None:
         """The region of a pass; None where there is nothing to do."""
-        height, width = job.image.shape[:2]
-        side = self.protocol.zoom_side or self._long_side
+        shape, side = job.start.shape, self._zoom_side
         if kind == "full" or (kind == "ritm" and not job.start.any()):
-            return full_region(height, width, max(height, width) if self.protocol.native else self._long_side)
+            return self._whole(*shape)
         if kind == "ritm":
-            return ritm_region(job.start > ZOOM_THRESHOLD, job.clicks, side)
+            return ritm_region(job.start.extent(ZOOM_THRESHOLD), shape, job.clicks, side)
         if kind == "zoom":
-            return zoom_region(job.probability > ZOOM_THRESHOLD, job.clicks, side)
+            return zoom_region(job.canvas.extent(ZOOM_THRESHOLD), shape, job.clicks, side)
         if len(job.clicks) < 2:  # the first click changed everything, which is what `zoom` looks at
             return None
-        before, after = job.start > MASK_THRESHOLD, job.probability > MASK_THRESHOLD
+        before, after = job.start.above(MASK_THRESHOLD), job.canvas.above(MASK_THRESHOLD)
         return focus_region(before, after, job.clicks[-1], side)
 
     def _run(self, work: Sequence[tuple[_Job, Crop]], kind: Pass) -> None:
-        """One pass: run the network on the crops, and paste its probabilities over the jobs' own."""
+        """One pass: run the network on the crops, and paint its probabilities over the jobs' own."""
         model = self._coarse if kind in ("full", "ritm") else self._fine
         groups: dict[tuple[int, int], list[tuple[_Job, Crop]]] = defaultdict(list)
         for job, crop in work:
             groups[crop.height, crop.width].append((job, crop))
         for group in groups.values():
-            image = torch.cat([crop.image(job.image) for job, crop in group])
-            previous = torch.cat([crop.plane(job.probability) for job, crop in group])
+            image = torch.cat([job.view(crop) for job, crop in group])
+            previous = torch.cat([job.canvas.view(crop) for job, crop in group])
             clicks = stack_clicks([crop.clicks(job.clicks) for job, crop in group])
             with torch.inference_mode():
                 result = self._logits(model, image, previous, clicks).sigmoid()
             for (job, crop), item in zip(group, result, strict=True):
                 # RITM's answer is the zoomed region alone; elsewhere the pass before has had a look
-                onto = np.zeros_like(job.start) if kind == "ritm" else job.probability
-                job.probability = crop.paste(item[None], onto)
+                onto = Canvas(*job.start.shape) if kind == "ritm" else job.canvas
+                job.canvas = onto.painted(Patch.of(crop, item[0].numpy().copy()))
 
     def _logits(self, model: CSFPN, image: Tensor, previous: Tensor, clicks: Tensor) -> Tensor:
         """Mask logits (B, 1, h, w), averaged with the mirrored ones where the protocol says so."""
@@ -177,12 +272,11 @@ class Predictor:
 
 def _job(request: Request) -> _Job:
     """Check a request and set out."""
-    height, width = _check_image(request.image)
+    height, width = _check_image(request.pixels)
     check_clicks(request.clicks, height, width)
-    clicks, box = request.clicks, request.box
-    start: Plane = np.zeros((height, width), np.float32)
+    clicks, box, start = request.clicks, request.box, Canvas(height, width)
     if request.previous is not None:
-        start = _check_plane(request.previous, height, width)
+        start = _check_previous(request.previous, height, width)
     if box is not None:
         box = _check_box(box, height, width)
         clicks, start = _with_box(box, clicks, start)
@@ -195,12 +289,12 @@ def _check_image(image: Image) -> tuple[int, int]:
     return image.shape[0], image.shape[1]
 
 
-def _check_plane(previous: Plane, height: int, width: int) -> Plane:
-    if previous.shape != (height, width):
-        raise MaskError(
-            f"the previous mask is {previous.shape}, the image {(height, width)}; give equal sizes"
-        )
-    return previous.astype(np.float32)
+def _check_previous(previous: Plane | Prediction, height: int, width: int) -> Canvas:
+    shape = previous.canvas.shape if isinstance(previous, Prediction) else previous.shape
+    if shape != (height, width):
+        raise MaskError(f"the previous mask is {shape}, the image {(height, width)}; give equal sizes")
+    canvas = previous.canvas if isinstance(previous, Prediction) else Canvas.of(previous)
+    return canvas if canvas.any() else Canvas(height, width)
 
 
 def _check_box(box: Box, height: int, width: int) -> Box:
@@ -211,25 +305,19 @@ def _check_box(box: Box, height: int, width: int) -> Box:
     return top, left, bottom, right
 
 
-def _with_box(box: Box, clicks: Sequence[Click], start: Plane) -> tuple[Sequence[Click], Plane]:
+def _with_box(box: Box, clicks: Sequence[Click], start: Canvas) -> tuple[Sequence[Click], Canvas]:
     """A box is a rough mask: the filled box as previous mask, its centre as a click when none is positive."""
     top, left, bottom, right = box
     if not start.any():
-        start = np.zeros_like(start)
-        start[round(top) : round(bottom), round(left) : round(right)] = 1
+        filled = Window(round(top), round(left), round(bottom), round(right))
+        start = start.painted(Patch.of(Crop(*filled, *filled.size), np.ones(filled.size, np.float32)))
     if not any(click.positive for click in clicks):
         clicks = [Click((top + bottom - 1) / 2, (left + right - 1) / 2), *clicks]
     return clicks, start
 
 
-def _inside(box: Box, probability: Plane) -> Plane:
-    """Nothing outside the box, which is widened a little since people draw boxes tightly."""
+def _widened(box: Box) -> Window:
+    """What a mask may cover: a little more than the box, since people draw boxes tightly."""
     top, left, bottom, right = box
     down, across = 0.05 * (bottom - top), 0.05 * (right - left)
-    kept = np.zeros_like(probability)
-    window = (
-        slice(max(0, round(top - down)), round(bottom + down)),
-        slice(max(0, round(left - across)), round(right + across)),
-    )
-    kept[window] = probability[window]
-    return kept
+    return Window(round(top - down), round(left - across), round(bottom + down), round(right + across))

@@ -3,7 +3,17 @@ import pytest
 import torch
 
 from maskloop.clicks import Click
-from maskloop.crops import Crop, focus_region, full_region, ritm_region, zoom_region
+from maskloop.crops import (
+    Crop,
+    Window,
+    focus_region,
+    full_region,
+    mask_extent,
+    network_size,
+    network_sizes,
+    ritm_region,
+    zoom_region,
+)
 
 MASK = np.zeros((300, 400), bool)
 
@@ -19,43 +29,43 @@ def test_full_region__longer_side_and_multiples_of_32() -> None:
 
 
 def test_zoom_region__empty_mask_is_the_full_image() -> None:
-    assert zoom_region(MASK, [Click(3, 3)], 320) == full_region(300, 400, 320)
+    assert zoom_region(mask_extent(MASK), MASK.shape, [Click(3, 3)], 320) == full_region(300, 400, 320)
 
 
 def test_zoom_region__large_object_gets_1_4_times() -> None:
-    crop = zoom_region(with_box(100, 100, 200, 250), [], 320)
+    crop = zoom_region(mask_extent(with_box(100, 100, 200, 250)), MASK.shape, [], 320)
     assert (crop.top, crop.bottom, crop.left, crop.right) == (80, 220, 70, 280)
 
 
 def test_zoom_region__small_object_gets_more() -> None:
-    crop = zoom_region(with_box(100, 100, 130, 130), [], 320)
+    crop = zoom_region(mask_extent(with_box(100, 100, 130, 130)), MASK.shape, [], 320)
     # factor 2.5 - 4 * sqrt(29 * 29 / 120000)
     assert (crop.bottom - crop.top, crop.right - crop.left) == (64, 64)
 
 
 def test_zoom_region__positive_clicks_belong_negative_do_not() -> None:
     mask = with_box(100, 100, 130, 130)
-    alone = zoom_region(mask, [Click(5, 5, positive=False)], 320)
-    assert alone == zoom_region(mask, [], 320)
-    assert zoom_region(mask, [Click(250, 350)], 320).right > 350
+    alone = zoom_region(mask_extent(mask), MASK.shape, [Click(5, 5, positive=False)], 320)
+    assert alone == zoom_region(mask_extent(mask), MASK.shape, [], 320)
+    assert zoom_region(mask_extent(mask), MASK.shape, [Click(250, 350)], 320).right > 350
 
 
 def test_zoom_region__stays_inside_the_image() -> None:
-    crop = zoom_region(with_box(0, 0, 40, 400), [], 320)
+    crop = zoom_region(mask_extent(with_box(0, 0, 40, 400)), MASK.shape, [], 320)
     assert crop.top == crop.left == 0
     assert crop.right == 400
 
 
 def test_ritm_region__1_4_times_and_no_less_than_200_pixels() -> None:
-    crop = ritm_region(with_box(100, 100, 280, 250), [], 320)
+    crop = ritm_region(mask_extent(with_box(100, 100, 280, 250)), MASK.shape, [], 320)
     # 180 rows become 252 about row 190, cut at the image's 300; 150 columns become 210 about column 175
     assert (crop.top, crop.bottom, crop.left, crop.right) == (64, 300, 70, 280)
-    crop = ritm_region(with_box(140, 190, 160, 210), [], 320)
+    crop = ritm_region(mask_extent(with_box(140, 190, 160, 210)), MASK.shape, [], 320)
     assert (crop.top, crop.bottom, crop.left, crop.right) == (50, 250, 100, 300)
 
 
 def test_ritm_region__empty_mask_is_the_full_image() -> None:
-    assert ritm_region(MASK, [Click(3, 3)], 320) == full_region(300, 400, 320)
+    assert ritm_region(mask_extent(MASK), MASK.shape, [Click(3, 3)], 320) == full_region(300, 400, 320)
 
 
 def test_focus_region__as_wide_as_the_change() -> None:
@@ -85,9 +95,17 @@ def test_crop__clicks_follow_the_pixels(pixel: tuple[int, int]) -> None:
     assert (click.row, click.col) == pytest.approx(tuple(map(float, centre)), abs=0.3)
 
 
-def test_crop__paste_back_of_a_plane_is_the_plane() -> None:
-    plane = np.random.default_rng(0).random((300, 400), dtype=np.float32)
-    crop = Crop(80, 70, 220, 280, 140, 210)
-    pasted = crop.paste(crop.plane(plane), np.zeros_like(plane))
-    np.testing.assert_allclose(pasted[80:220, 70:280], plane[80:220, 70:280], atol=1e-6)
-    assert pasted.sum() == pytest.approx(plane[80:220, 70:280].sum(), rel=1e-5)
+def test_mask_extent() -> None:
+    assert mask_extent(with_box(10, 20, 30, 50)) == Window(10, 20, 30, 50)
+    assert mask_extent(MASK) is None
+
+
+def test_network_sizes__all_that_images_can_have() -> None:
+    sizes = {network_size(height, width, 96) for height in range(1, 300, 7) for width in range(1, 300, 7)}
+    assert sizes == network_sizes(96) == {(32, 96), (64, 96), (96, 96), (96, 64), (96, 32)}
+
+
+def test_window__within() -> None:
+    window = Window(10, 20, 30, 50)
+    assert window.within(Window(0, 40, 15, 90)) == Window(10, 40, 15, 50)
+    assert window.within(Window(30, 20, 40, 50)) is None

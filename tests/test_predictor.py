@@ -1,15 +1,20 @@
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from maskloop.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from maskloop.clicks import Click
 from maskloop.errors import CheckpointError, ClickError, ImageError, MaskError
 from maskloop.model import CSFPN, ModelConfig
-from maskloop.predictor import Predictor, Request
+from maskloop.model.csfpn import MASK_THRESHOLD
+from maskloop.predictor import Prediction, Predictor, Request
 from maskloop.protocols import PROTOCOLS
 
 IMAGE = np.random.default_rng(0).integers(0, 255, (90, 130, 3), dtype=np.uint8)
@@ -28,26 +33,26 @@ def predictor(checkpoint: Checkpoint) -> Predictor:
     return Predictor(checkpoint)
 
 
-class Recorder(CSFPN):
-    """A network that notes the sizes it is shown."""
-
-    seen: list[tuple[int, ...]]
-
-    def forward(self, image, previous, clicks):
-        self.seen.append(tuple(image.shape))
-        return super().forward(image, previous, clicks)
+Shown = list[tuple[int, ...]]
 
 
 @pytest.fixture
-def recorder(checkpoint: Checkpoint) -> Recorder:
-    model = Recorder(checkpoint.model.config)
-    model.load_state_dict(checkpoint.model.state_dict())
-    model.seen = []
-    return model.eval()
+def shown() -> Iterator[Callable[[], Shown]]:
+    """The sizes of the images that networks were shown since it was last asked."""
+    seen: Shown = []
 
+    def note(module: nn.Module, arguments: tuple[torch.Tensor, ...]) -> None:
+        if isinstance(module, CSFPN):
+            seen.append(tuple(arguments[0].shape))
 
-def with_model(checkpoint: Checkpoint, model: CSFPN) -> Checkpoint:
-    return replace(checkpoint, model=model)
+    def take() -> Shown:
+        taken = seen[:]
+        seen.clear()
+        return taken
+
+    handle = register_module_forward_pre_hook(note)
+    yield take
+    handle.remove()
 
 
 def test_predict__pure_function_of_its_arguments(predictor: Predictor) -> None:
@@ -92,6 +97,13 @@ def test_predict__only_negative_clicks_find_nothing(predictor: Predictor) -> Non
     assert not predictor.predict(IMAGE, [Click(5, 5, positive=False)]).probability.any()
 
 
+def test_predict__nothing_found_shares_no_array_with_the_arguments(predictor: Predictor) -> None:
+    previous = np.zeros((90, 130), np.float32)
+    prediction = predictor.predict(IMAGE, [Click(5, 5, positive=False)], previous)
+    previous[:] = 1
+    assert not prediction.probability.any()
+
+
 def test_predict__box_bounds_the_mask(predictor: Predictor) -> None:
     probability = predictor.predict(IMAGE, [], box=(20, 30, 60, 110)).probability
     assert probability[18:62, 26:114].any()
@@ -122,23 +134,27 @@ def test_predict__bad_arguments(predictor: Predictor) -> None:
     ],
 )
 def test_protocol__passes(
-    checkpoint: Checkpoint, recorder: Recorder, protocol: str, clicks: int, passes: int
+    checkpoint: Checkpoint, shown: Callable[[], Shown], protocol: str, clicks: int, passes: int
 ) -> None:
-    predictor = Predictor(with_model(checkpoint, recorder), protocol=protocol)
+    predictor = Predictor(checkpoint, protocol=protocol)
+    shown()
     previous = np.zeros((90, 130), np.float32)
     previous[20:50, 30:60] = 1
     predictor.predict(IMAGE, [Click(30, 40), Click(80, 120, positive=False)][:clicks], previous)
-    assert len(recorder.seen) == passes
+    assert len(shown()) == passes
 
 
-def test_protocol__ritm_zooms_from_the_second_click_on(checkpoint: Checkpoint, recorder: Recorder) -> None:
+def test_protocol__ritm_zooms_from_the_second_click_on(
+    checkpoint: Checkpoint, shown: Callable[[], Shown]
+) -> None:
     image = np.tile(IMAGE, (5, 4, 1))
-    predictor = Predictor(with_model(checkpoint, recorder), protocol="ritm")
+    predictor = Predictor(checkpoint, protocol="ritm")
+    shown()
     predictor.predict(image, [Click(30, 40)])
     previous = np.zeros(image.shape[:2], np.float32)
     previous[100:150, 200:250] = 1
     after = predictor.predict(image, [Click(120, 220)], previous).probability
-    assert recorder.seen == [(1, 3, 96 - 96 % 32, 96), (1, 3, 96, 96)]
+    assert shown() == [(1, 3, 96 - 96 % 32, 96), (1, 3, 96, 96)]
     # outside of its region RITM finds nothing
     assert not after[:20].any()
 
@@ -151,10 +167,12 @@ def test_protocol__flip_is_symmetric(checkpoint: Checkpoint) -> None:
 
 
 def test_protocol__native_shows_the_image_as_large_as_it_is(
-    checkpoint: Checkpoint, recorder: Recorder
+    checkpoint: Checkpoint, shown: Callable[[], Shown]
 ) -> None:
-    Predictor(with_model(checkpoint, recorder), protocol="ritm_published").predict(IMAGE, [Click(30, 40)])
-    assert recorder.seen[0] == (1, 3, 96, 128)
+    predictor = Predictor(checkpoint, protocol="ritm_published")
+    shown()
+    predictor.predict(IMAGE, [Click(30, 40)])
+    assert shown()[0] == (1, 3, 96, 128)
 
 
 def test_protocol__unknown(checkpoint: Checkpoint) -> None:
@@ -162,15 +180,101 @@ def test_protocol__unknown(checkpoint: Checkpoint) -> None:
         Predictor(checkpoint, protocol="sam")
 
 
-def test_protocol__a_fine_network_makes_the_second_pass(checkpoint: Checkpoint, recorder: Recorder) -> None:
-    Predictor(replace(checkpoint, fine=recorder)).predict(IMAGE, [Click(30, 40)])
-    assert len(recorder.seen) == 1
+def test_protocol__a_fine_network_makes_the_second_pass(checkpoint: Checkpoint) -> None:
+    torch.manual_seed(1)
+    other = CSFPN(checkpoint.model.config).eval()
+    one = Predictor(checkpoint).predict(IMAGE, [Click(30, 40)]).canvas
+    two = Predictor(replace(checkpoint, fine=other)).predict(IMAGE, [Click(30, 40)]).canvas
+    assert one.patches[-1].crop == two.patches[-1].crop
+    assert not np.allclose(one.patches[-1].values, two.patches[-1].values)
 
 
-def test_protocol__without_a_cascade_one_pass(checkpoint: Checkpoint, recorder: Recorder) -> None:
-    recorder.config = replace(recorder.config, cascade="none")
-    Predictor(with_model(checkpoint, recorder)).predict(IMAGE, [Click(30, 40)])
-    assert len(recorder.seen) == 1
+def test_protocol__without_a_cascade_one_pass(checkpoint: Checkpoint, shown: Callable[[], Shown]) -> None:
+    single = CSFPN(replace(checkpoint.model.config, cascade="none"))
+    predictor = Predictor(replace(checkpoint, model=single))
+    shown()
+    predictor.predict(IMAGE, [Click(30, 40)])
+    assert len(shown()) == 1
+
+
+def test_prepare__same_answers(checkpoint: Checkpoint, shown: Callable[[], Shown]) -> None:
+    predictor = Predictor(checkpoint)
+    prepared = predictor.prepare(IMAGE)
+    assert prepared.image is IMAGE
+    assert prepared.nbytes == IMAGE.nbytes + 3 * 64 * 96 * 4
+    clicks = [Click(20, 30), Click(70, 100, positive=False)]
+    # a predictor of another size, as after a change of the model, makes its own of the same pixels
+    larger, mirrored = Predictor(checkpoint, long_side=128), Predictor(checkpoint, protocol="ritm_flip")
+    for other in (predictor, larger, mirrored):
+        plain = other.predict(IMAGE, clicks).probability
+        np.testing.assert_array_equal(other.predict(prepared, clicks).probability, plain)
+        batch = other.predict_batch([Request(prepared, clicks)])[0]
+        np.testing.assert_array_equal(batch.probability, plain)
+
+
+def test_prepare__not_an_image(predictor: Predictor) -> None:
+    with pytest.raises(ImageError, match=r"give \(H, W, 3\) uint8 RGB"):
+        predictor.prepare(IMAGE[..., 0])
+
+
+@pytest.mark.parametrize("protocol", sorted(PROTOCOLS))
+@pytest.mark.parametrize("box", [None, (10, 20, 60, 90)])
+def test_predict__previous_as_prediction_or_plane(
+    checkpoint: Checkpoint, protocol: str, box: tuple[float, float, float, float] | None
+) -> None:
+    image = np.tile(IMAGE, (3, 3, 1))
+    predictor = Predictor(checkpoint, protocol=protocol)
+    previous = predictor.predict(image, [Click(100, 130)], box=box)
+    clicks = [Click(100, 130), Click(80, 100, positive=False)]
+    given = predictor.predict(image, clicks, previous, box).probability
+    rendered = predictor.predict(image, clicks, previous.probability, box).probability
+    np.testing.assert_allclose(given, rendered, atol=1e-4)
+
+
+def test_predict__previous_prediction_of_another_size(predictor: Predictor) -> None:
+    previous = predictor.predict(IMAGE[:50], [Click(1, 1)])
+    with pytest.raises(MaskError, match="the previous mask is"):
+        predictor.predict(IMAGE, [Click(1, 1)], previous)
+
+
+def test_prediction__of_a_plane() -> None:
+    plane = np.array([[0.2, 0.5], [0.9, 0.48]], np.float32)
+    prediction = Prediction(plane)
+    assert np.shares_memory(prediction.probability, plane)
+    assert prediction.mask.tolist() == [[False, True], [True, False]]
+    assert prediction.score == pytest.approx(0.7)
+    assert prediction.nbytes == 16
+    assert Prediction(plane / 10).score == 0
+
+
+def test_prediction__holds_no_full_size_array(predictor: Predictor) -> None:
+    image = np.tile(IMAGE, (20, 20, 1))
+    prediction = predictor.predict(image, [Click(900, 1300)])
+    assert prediction.nbytes < image[..., 0].nbytes / 20
+    probability = prediction.probability
+    np.testing.assert_array_equal(prediction.mask, probability > MASK_THRESHOLD)
+    assert prediction.score == pytest.approx(float(probability[prediction.mask].mean(dtype=np.float64)))
+
+
+def test_warm_up__every_size_that_can_occur(checkpoint: Checkpoint, shown: Callable[[], Shown]) -> None:
+    predictor = Predictor(checkpoint)
+    shown()
+    predictor.warm_up()
+    assert shown() == [(1, 3, *size) for size in [(32, 96), (64, 96), (96, 32), (96, 64), (96, 96)]]
+    predictor = Predictor(checkpoint, protocol="ritm_published")
+    shown()
+    predictor.warm_up()
+    assert {max(size[2:]) for size in shown()} == {384}  # of 400, as `network_size` rounds
+
+
+def test_predict__from_several_threads(predictor: Predictor) -> None:
+    """One predictor may answer in several threads, as when a worker still has the one that was replaced."""
+    requests = [Request(IMAGE, [Click(10 * number, 20)]) for number in range(8)]
+    alone = [predictor.predict_batch([request])[0].probability for request in requests]
+    with ThreadPoolExecutor(4) as threads:
+        together = list(threads.map(lambda request: predictor.predict_batch([request])[0], requests))
+    for one, other in zip(together, alone, strict=True):
+        np.testing.assert_allclose(one.probability, other, atol=1e-5)
 
 
 @pytest.mark.parametrize("protocol", sorted(PROTOCOLS))

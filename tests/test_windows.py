@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from maskloop.clicks import Click, stack_clicks
-from maskloop.crops import zoom_region
+from maskloop.crops import mask_extent, zoom_region
 from maskloop.training.windows import Windows, zoom_windows
 
 SIZE = 128
@@ -49,7 +49,7 @@ def test_zoom_windows__hold_the_predictors_region(
 ) -> None:
     probability = boxes(box)
     found = zoom_windows(probability, stack_clicks([clicks]))
-    region = zoom_region((probability[0, 0] > 0.5).numpy(), clicks, SIZE)
+    region = zoom_region(mask_extent((probability[0, 0] > 0.5).numpy()), (SIZE, SIZE), clicks, SIZE)
     [[top, left, side]] = places(found)
     assert side == max(region.bottom - region.top, region.right - region.left)
     assert 0 <= top <= region.top
