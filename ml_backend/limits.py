@@ -72,7 +72,7 @@ class Limits:
             return ""
         size = int(length[:20])
         if size > self._max_body_mb * MEGABYTE:
-            raise _TooLarge(self._too_large(f"The body has {size / MEGABYTE:.1f} MB"))
+            raise _TooLarge(self._too_large(f"The body has {size} bytes ({size / MEGABYTE:.1f} MB)"))
         return f"of {size} bytes "
 
     async def _read(self, receive: Receive) -> bytes:

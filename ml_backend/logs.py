@@ -38,7 +38,7 @@ def configure(log_format: str, redaction: Redaction, stream: TextIO | None = Non
 
 
 class TextFormatter(logging.Formatter):
-    """A line for a person. An exception follows in lines that begin with `|`, so that none passes for a record."""
+    """A line for a person. An exception follows in lines that begin with `|`, as no record does."""
 
     def __init__(self, redaction: Redaction) -> None:
         super().__init__(TEXT_FORMAT)
@@ -48,9 +48,8 @@ class TextFormatter(logging.Formatter):
         record.message = one_line(self._redaction(_message(record)))
         record.asctime = self.formatTime(record)
         lines = [one_line(self.formatMessage(record))]
-        lines += [
-            f"    | {one_line(line)}" for line in self._redaction(_traceback(self, record)).splitlines()
-        ]
+        traceback = self._redaction(_traceback(self, record))
+        lines += [f"    | {one_line(line)}" for line in traceback.splitlines()]
         return "\n".join(lines)
 
 
@@ -75,17 +74,15 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(fields)
 
     def _cleaned(self, value: Any, depth: int = 0) -> Any:
-        """A value of JSON without secrets. What JSON does not know, or what is nested deeply, becomes text."""
+        """A value of JSON without secrets. What JSON does not know, or is nested deeply, becomes text."""
         if value is None or isinstance(value, bool | int):
             return value
         if isinstance(value, float) and value - value == 0:  # JSON has no infinity and no NaN
             return value
         if isinstance(value, Mapping) and depth < 4:
-            items = list(value.items())[:_MAX_ITEMS]
+            items = [(str(name), item) for name, item in list(value.items())[:_MAX_ITEMS]]
             return {
-                self._redaction(str(name)): HIDDEN
-                if _is_secret(str(name))
-                else self._cleaned(item, depth + 1)
+                self._redaction(name): HIDDEN if _is_secret(name) else self._cleaned(item, depth + 1)
                 for name, item in items
             }
         if isinstance(value, list | tuple) and depth < 4:
