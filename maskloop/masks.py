@@ -64,6 +64,20 @@ class Runs:
     def nbytes(self) -> int:
         return self.ends.nbytes + self.filled.nbytes
 
+    @property
+    def area(self) -> int:
+        """Pixels of the mask."""
+        return int(np.diff(self.ends, prepend=0)[self.filled].sum())
+
+    def intersection_over_union(self, other: "Runs") -> float:
+        """IoU of two masks of one image; 1 where both are empty."""
+        ends = np.union1d(self.ends, other.ends)
+        one = self.filled[np.searchsorted(self.ends, ends)]
+        two = other.filled[np.searchsorted(other.ends, ends)]
+        lengths = np.diff(ends, prepend=0)
+        union = int(lengths[one | two].sum())
+        return int(lengths[one & two].sum()) / union if union else 1.0
+
     def mask(self) -> Mask:
         """Pixels of the mask, (height, width) bool."""
         filled: Mask = np.repeat(self.filled, np.diff(self.ends, prepend=0))
@@ -77,13 +91,13 @@ class Runs:
 # Label Studio's brush
 
 
-def encode_brush(mask: Mask) -> list[int]:
+def encode_brush(mask: Mask | Runs) -> list[int]:
     """Encode a mask as Label Studio's brush RLE, byte for byte what `label_studio_sdk` makes of it.
 
     Raises:
         MaskError: the mask has no pixels or not two dimensions.
     """
-    runs = Runs.of(mask)
+    runs = mask if isinstance(mask, Runs) else Runs.of(mask)
     lengths = np.diff(runs.ends, prepend=0) * CHANNELS
     words = np.where(runs.filled, 255, 0)
     return list(_pack(runs.height * runs.width * CHANNELS, *_tokens(lengths, words)))

@@ -38,7 +38,7 @@ LEAST_TOLERANCE = 0.75
 _PNG = "data:image/png;base64,"
 
 
-def region_value(mask: Mask, shape: Shape) -> dict[str, Any]:
+def region_value(mask: Mask | Runs, shape: Shape) -> dict[str, Any]:
     """A mask as the `value` of a region, without its label.
 
     Brush and bitmask hold every pixel; a polygon follows the border within `POLYGON_TOLERANCE`.
@@ -46,16 +46,18 @@ def region_value(mask: Mask, shape: Shape) -> dict[str, Any]:
     Raises:
         MaskError: the mask is empty, or not of two dimensions.
     """
-    if not mask.any():
+    runs = mask if isinstance(mask, Runs) else Runs.of(mask)
+    if not runs.filled.any():
         raise MaskError("An empty mask is no region: leave it out.")
-    return _VALUES[shape](mask)
+    return _VALUES[shape](runs)
 
 
-def _brush_value(mask: Mask) -> dict[str, Any]:
-    return {"format": "rle", "rle": encode_brush(mask)}
+def _brush_value(runs: Runs) -> dict[str, Any]:
+    return {"format": "rle", "rle": encode_brush(runs)}
 
 
-def _polygon_value(mask: Mask) -> dict[str, Any]:
+def _polygon_value(runs: Runs) -> dict[str, Any]:
+    mask = runs.mask()
     rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     longer = max(rows[-1] - rows[0], cols[-1] - cols[0]) + 1
     pieces = mask_to_polygons(mask, max(LEAST_TOLERANCE, POLYGON_TOLERANCE * longer))
@@ -64,8 +66,8 @@ def _polygon_value(mask: Mask) -> dict[str, Any]:
     return {"points": percent.round(5).tolist(), "closed": True}
 
 
-def _bitmask_value(mask: Mask) -> dict[str, Any]:
-    return {"imageDataURL": _PNG + base64.b64encode(encode_mask(mask)).decode("ascii")}
+def _bitmask_value(runs: Runs) -> dict[str, Any]:
+    return {"imageDataURL": _PNG + base64.b64encode(encode_mask(runs.mask())).decode("ascii")}
 
 
 _VALUES = {"brush": _brush_value, "polygon": _polygon_value, "bitmask": _bitmask_value}

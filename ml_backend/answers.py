@@ -1,14 +1,12 @@
 """Answers: a mask as the result that Label Studio draws."""
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
-from maskloop.masks import encode_brush
-from maskloop.predictor import Prediction
-from ml_backend.controls import Controls
+from maskloop.masks import Runs
+from maskloop.regions import region_value
+from ml_backend.controls import Output
 
 Answer = dict[str, Any]
 
@@ -21,41 +19,43 @@ class Provenance:
     sha256: str
     prompts: int
     milliseconds: int
-
-    def as_meta(self) -> Answer:
-        return {
-            "model": self.model,
-            "sha256": self.sha256,
-            "prompts": self.prompts,
-            "milliseconds": self.milliseconds,
-        }
+    refined: bool = False
 
 
-def brush_answer(
-    prediction: Prediction, controls: Controls, label: str | None, provenance: Provenance
-) -> Answer | None:
-    """A prediction as one brush region, or None if its mask is empty: Label Studio cannot show that."""
-    mask = prediction.mask
-    if not mask.any():
-        return None
-    height, width = mask.shape
-    score = round(float(prediction.probability[mask].mean(dtype=np.float64)), 4)
-    region = {
-        # Label Studio replaces the region whose id a suggestion repeats, so ids must not collide.
-        "id": secrets.token_hex(8),
-        "type": "brushlabels",
-        "from_name": controls.brush,
-        "to_name": controls.image,
-        "original_width": width,
-        "original_height": height,
+def mask_region(
+    runs: Runs, score: float, output: Output, image: str, label: str | None, region_id: str | None = None
+) -> Answer:
+    """A mask that is not empty as a region of a control, without its provenance.
+
+    Args:
+        runs: the mask.
+        score: mean probability of its pixels.
+        output: the control that takes it.
+        image: name of the Image.
+        label: of the prompts; Label Studio puts the selected one in its place.
+        region_id: of the region that is replaced; None makes a new one.
+    """
+    labels = {output.type: [] if label is None else [label]} if output.type.endswith("labels") else {}
+    return {
+        # Label Studio replaces the region whose id a suggestion repeats, so new ids must not collide.
+        "id": region_id or secrets.token_hex(8),
+        "type": output.type,
+        "from_name": output.name,
+        "to_name": image,
+        "original_width": runs.width,
+        "original_height": runs.height,
         "image_rotation": 0,
-        "score": score,
+        "score": round(score, 4),
         "readonly": False,
-        "meta": provenance.as_meta(),
-        "value": {
-            "format": "rle",
-            "rle": encode_brush(mask),
-            "brushlabels": [] if label is None else [label],
-        },
+        "value": region_value(runs, output.shape) | labels,
     }
-    return {"model_version": provenance.model, "score": score, "result": [region]}
+
+
+def signed(regions: list[Answer], provenance: list[Provenance]) -> Answer:
+    """Regions as one prediction; each carries its provenance as `meta`."""
+    result = [region | {"meta": asdict(origin)} for region, origin in zip(regions, provenance, strict=True)]
+    return {
+        "model_version": provenance[0].model,
+        "score": min(region["score"] for region in regions),
+        "result": result,
+    }

@@ -1,13 +1,15 @@
 """The champion: the model that is served, following the registry's alias without a restart.
 
 A new champion is loaded beside the old one, its digest verified and a golden click answered, before the
-reference moves. Whatever fails on the way leaves the old model serving. Nothing downloaded is kept on disk.
+reference moves; it is warmed up too.
+Whatever fails on the way leaves the old model serving. Nothing downloaded is kept on disk.
 """
 
 import logging
 import tempfile
 import threading
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +29,13 @@ class Served:
 
     predictor: Predictor
     version: str
+    since: float = field(default_factory=time.time)
+    """Seconds of the epoch."""
+
+    @property
+    def protocol(self) -> str:
+        """How the network is run at a click, in words."""
+        return " + ".join(self.predictor.protocol.passes)
 
 
 class Champion:
@@ -40,6 +49,7 @@ class Champion:
         """
         predictor = Predictor.load(default)
         check_predictor(predictor)
+        predictor.warm_up()
         self._served = Served(predictor, f"default-{predictor.sha256[:8]}")
         self._registry = registry
         self._poll_seconds = poll_seconds
@@ -107,6 +117,7 @@ class Champion:
             registry.download(version, directory)
             predictor = Predictor.load(directory, sha256=version.sha256)
         check_predictor(predictor)
+        predictor.warm_up()
         return predictor
 
 

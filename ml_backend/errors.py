@@ -6,6 +6,7 @@ ServiceError
   x RequestError           422  JSON that is not Label Studio's protocol, or a prompt that cannot be used
   x UnavailableImageError  424  an image that Label Studio does not hand out, or that is too large
   x UnreachableError       502  Label Studio down, or failing
+  x BusyError              503  more clicks than can be answered
   x RegistryError               a registry that does not answer as one; the model served stays
 """
 
@@ -44,6 +45,12 @@ class UnreachableError(ServiceError):
     """Label Studio does not answer."""
 
     status = 502
+
+
+class BusyError(ServiceError):
+    """More clicks wait than can be answered soon."""
+
+    status = 503
 
 
 class RegistryError(ServiceError):

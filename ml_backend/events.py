@@ -8,7 +8,9 @@ from typing import Any
 
 import httpx
 
-from ml_backend.protocol import Action, AnnotationEvent, read_body
+from ml_backend.controls import read_controls
+from ml_backend.errors import ServiceError
+from ml_backend.protocol import Action, AnnotationEvent, TasksEvent, read_body
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +50,21 @@ def read_events(body: bytes) -> list[Event]:
         for annotation in annotations
         if not annotation.was_cancelled
     ]
+
+
+def read_images(body: bytes) -> dict[int, str]:
+    """Addresses of the images of new tasks, by task; none for other actions, and never an error."""
+    try:
+        if read_body(body, Action).action != "TASKS_CREATED":
+            return {}
+        source = read_body(body, TasksEvent)
+        controls = read_controls(source.project.label_config)
+    except ServiceError:  # fetching ahead is a favour
+        return {}
+    if controls is None:
+        return {}
+    found = ((task.id, task.data.get(controls.image_key)) for task in source.tasks)
+    return {task: address for task, address in found if isinstance(address, str)}
 
 
 def _event(name: str, project: int, payload: Event) -> Event:

@@ -28,7 +28,7 @@ _DECODERS = 2
 """Images decoded at a time: bounds the memory that many requests at once can ask for."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LoadedImage:
     """An image that requests share: nobody writes to its pixels."""
 
@@ -78,6 +78,11 @@ class Images:
         self._digests = _Digests(fresh_seconds)
         self._loading: dict[Hashable, asyncio.Task[LoadedImage]] = {}
         self._decoders = ThreadPoolExecutor(_DECODERS, thread_name_prefix="decoding")
+
+    @property
+    def size(self) -> int:
+        """Bytes of pixels that are kept now."""
+        return self._cache.size
 
     @property
     def cache_bytes(self) -> int:

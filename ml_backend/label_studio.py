@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 
 import httpx
-from pydantic import BaseModel, ValidationError
+import msgspec
 
 from ml_backend.addresses import Addresses, embedded, short
 from ml_backend.credentials import Credentials
@@ -24,7 +24,7 @@ SECONDS = 20.0
 _MAX_REDIRECTS = 3
 
 
-class _Tasks(BaseModel):
+class _Tasks(msgspec.Struct):
     tasks: list[Task]
 
 
@@ -98,8 +98,8 @@ class LabelStudio:
         url = httpx.URL(f"{self._url}/api/tasks", params=parameters)
         body = await self._follow(url, f"the list of tasks of project {project}")
         try:
-            return _Tasks.model_validate_json(body).tasks
-        except ValidationError as error:
+            return msgspec.json.decode(body, type=_Tasks).tasks
+        except msgspec.DecodeError as error:
             raise UnreachableError(
                 f"Label Studio at {self._url} does not answer with the tasks of project {project}."
             ) from error

@@ -14,6 +14,8 @@ EXCLUDE = "exclude"
 CLICKS = {"keypoint", "keypointlabels"}
 RECTANGLES = {"rectangle", "rectanglelabels"}
 
+MAX_CLICKS = 100
+
 _NOISE = 1e-6
 """Percent or pixels by which the editor's arithmetic may miss an edge."""
 
@@ -36,9 +38,19 @@ class Prompts:
         return len(self.points) + (self.rectangle is not None)
 
     @property
+    def ids(self) -> frozenset[str]:
+        """What the editor calls the prompts; empty where it gives one of them no name."""
+        prompts = [*self.points, *([self.rectangle] if self.rectangle else [])]
+        return frozenset(str(one.id) for one in prompts) if all(one.id for one in prompts) else frozenset()
+
+    @property
+    def positive(self) -> list[Prompt]:
+        return [point for point in self.points if is_positive(point)]
+
+    @property
     def has_target(self) -> bool:
         """Whether anything says where the object is; negative clicks alone say only where it is not."""
-        return self.rectangle is not None or any(is_positive(point) for point in self.points)
+        return self.rectangle is not None or bool(self.positive)
 
     def clicks(self, height: int, width: int) -> list[Click]:
         """The clicks in pixels of an image, in the order they were made."""
@@ -71,12 +83,17 @@ class Prompts:
         return top, left, bottom, right
 
 
-def read_prompts(prompts: Sequence[Prompt]) -> Prompts:
-    """Check the prompts of a request. Of several rectangles the newest counts.
+def read_prompts(prompts: Sequence[Prompt], max_clicks: int = MAX_CLICKS) -> Prompts:
+    """Check the prompts of a request, all of one object. Of several rectangles the newest counts.
 
     Raises:
-        RequestError: a click outside the image, a turned image, or a shape that is no prompt.
+        RequestError: a click outside the image, a turned image, a shape that is no prompt, or too many.
     """
+    if len(prompts) > max_clicks:
+        raise RequestError(
+            f"{len(prompts)} prompts for one mask, more than the {max_clicks} accepted: accept the mask and "
+            "correct it anew, or raise MASKLOOP_MAX_CLICKS."
+        )
     for prompt in prompts:
         _check(prompt)
     rectangles = [prompt for prompt in prompts if prompt.type in RECTANGLES]
@@ -85,6 +102,18 @@ def read_prompts(prompts: Sequence[Prompt]) -> Prompts:
         rectangle=rectangles[-1] if rectangles else None,
         label=next((label for label in map(_label, prompts) if label is not None), None),
     )
+
+
+def by_label(prompts: Sequence[Prompt]) -> list[list[Prompt]]:
+    """The prompts of each label, in the order of their first. The editor sends one label at a time.
+
+    Prompts without a label belong to the first that has one.
+    """
+    default = next((label for label in map(_label, prompts) if label is not None), None)
+    groups: dict[str | None, list[Prompt]] = {}
+    for prompt in prompts:
+        groups.setdefault(_label(prompt) or default, []).append(prompt)
+    return list(groups.values())
 
 
 def is_positive(prompt: Prompt) -> bool:

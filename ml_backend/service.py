@@ -3,18 +3,30 @@
 import asyncio
 import logging
 import time
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from weakref import WeakKeyDictionary
 
-from maskloop.arrays import Image
-from ml_backend.answers import Answer, Provenance, brush_answer
-from ml_backend.champion import Champion
-from ml_backend.controls import Controls, read_controls
-from ml_backend.errors import RequestError
-from ml_backend.images import Images
-from ml_backend.prompts import Prompts, read_prompts
+from maskloop.arrays import Mask
+from maskloop.journal import Entry, mask_sha256
+from maskloop.masks import Runs
+from maskloop.predictor import PreparedImage
+from maskloop.regions import regions
+from ml_backend.answers import Answer, Provenance, mask_region, signed
+from ml_backend.champion import Champion, Served
+from ml_backend.controls import Controls, Output, read_controls
+from ml_backend.errors import BusyError, RequestError
+from ml_backend.images import Images, LoadedImage
+from ml_backend.journal import Journal
+from ml_backend.prefetch import Prefetch
+from ml_backend.prompts import Prompts, by_label, read_prompts
 from ml_backend.protocol import PredictRequest, Task
-from ml_backend.replay import Replay
+from ml_backend.replay import Replay, Replayed, Session
+from ml_backend.settings import Settings
+from ml_backend.stored import Stored, Target, drafted_box
+from ml_backend.telemetry import Telemetry
+from ml_backend.worker import Worker
 
 logger = logging.getLogger(__name__)
 
@@ -23,24 +35,62 @@ NO_ANSWER: list[Answer] = []
 
 
 @dataclass(frozen=True)
-class Session:
-    """The clicks on one object of one image, and when they were asked about."""
+class Question:
+    """The prompts on one object of one image, and when they were asked about."""
 
-    image: Image
-    address: str
+    project: int | None
+    task: Task
+    image: LoadedImage
     controls: Controls
     prompts: Prompts
     started: float
+    waiting: float
+
+
+@dataclass(frozen=True)
+class Found:
+    """The mask that answers a question, as the region that shows it; `region` is None for an empty mask."""
+
+    served: Served
+    session: Session
+    replayed: Replayed
+    output: Output
+    target: Target | None
+    region: Answer | None
+    predict_seconds: float
 
 
 class Service:
     """Answers clicks. One worker thread owns the model, so that the probes answer during a prediction."""
 
-    def __init__(self, champion: Champion, images: Images) -> None:
+    def __init__(
+        self,
+        champion: Champion,
+        images: Images,
+        settings: Settings,
+        telemetry: Telemetry,
+        journal: Journal | None = None,
+        prefetch: Prefetch | None = None,
+    ) -> None:
         self.champion = champion
+        self.telemetry = telemetry
+        self.prefetch = prefetch
         self._images = images
-        self._replay = Replay()
-        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prediction")
+        self._settings = settings
+        self._journal = journal
+        self._replay = Replay(settings.mask_cache_mb * 2**20)
+        self._stored = Stored()
+        self._prepared: WeakKeyDictionary[LoadedImage, PreparedImage] = WeakKeyDictionary()
+        self._worker: Worker[Question, Found | None] = Worker(
+            self._find, settings.batch, settings.queue, self._superseded
+        )
+        telemetry.watch_queue(lambda: self._worker.waiting, settings.queue)
+        telemetry.watch_cache("masks", lambda: self._replay.cache.size, self._replay.cache.capacity)
+
+    @property
+    def busy(self) -> bool:
+        """Whether clicks are being answered."""
+        return self._worker.busy
 
     async def predict(self, request: PredictRequest) -> list[Answer | list[Answer]]:
         """One answer for each task; `[]` where there is nothing to show.
@@ -48,62 +98,220 @@ class Service:
         Raises:
             RequestError: prompts or a configuration that cannot be used.
             UnavailableImageError, UnreachableError, ImageError: the image cannot be had.
+            BusyError: more clicks than can be answered.
         """
         if not request.prompts:
+            self._opened(request)
             return [NO_ANSWER for _ in request.tasks]
         if len(request.tasks) != 1:
             raise RequestError(
                 f"tasks: {len(request.tasks)} of them with one context; prompts belong to one task."
             )
-        prompts = read_prompts(request.prompts)
-        controls = read_controls(request.label_config)
+        controls = read_controls(request.label_config, request.prompts[0].to_name)
         if controls is None:
             logger.warning(
-                "Project configuration without BrushLabels on an Image: no mask can be shown. Add "
-                '<BrushLabels name="brush" toName="image">.'
+                "Project configuration without BrushLabels, PolygonLabels or BitmaskLabels on an Image: no "
+                'mask can be shown. Add <BrushLabels name="brush" toName="image">.'
             )
+            self.telemetry.counted("nothing")
             return [NO_ANSWER]
-        if not prompts.has_target:
-            return [NO_ANSWER]
-        answer = await self._answer(request.tasks[0], controls, prompts)
+        groups = [read_prompts(group, self._settings.max_clicks) for group in by_label(request.prompts)]
+        try:
+            async with asyncio.timeout(self._settings.timeout_seconds):
+                answer = await self._answer(request, controls, groups)
+        except TimeoutError as error:
+            raise BusyError(
+                f"Task {request.tasks[0].id} is not answered within {self._settings.timeout_seconds:g} s: "
+                "fewer people at a time, a faster machine, or a larger MASKLOOP_TIMEOUT_SECONDS help."
+            ) from error
         return [NO_ANSWER if answer is None else answer]
 
     async def close(self) -> None:
-        self._worker.shutdown()
+        """Give up what waits, and close what was given."""
+        if self.prefetch is not None:
+            await self.prefetch.close()
+        self._worker.close()
         await self._images.close()
+        if self._journal is not None:
+            self._journal.close()
 
-    async def _answer(self, task: Task, controls: Controls, prompts: Prompts) -> Answer | None:
+    def _opened(self, request: PredictRequest) -> None:
+        """A task is opened: its image and the next ones are loaded before the first click."""
+        controls = read_controls(request.label_config) if request.label_config else None
+        if controls is None or self.prefetch is None or len(request.tasks) != 1:
+            return
+        task = request.tasks[0]
+        address = task.data.get(controls.image_key)
+        if isinstance(task.id, int) and isinstance(address, str):
+            self.prefetch.created({task.id: address})
+            self._prefetch_next(request, controls)
+
+    def _prefetch_next(self, request: PredictRequest, controls: Controls) -> None:
+        task, project = request.tasks[0], request.project_id
+        if self.prefetch is not None and project is not None and isinstance(task.id, int):
+            self.prefetch.opened(project, task.id, controls.image_key)
+
+    async def _answer(
+        self, request: PredictRequest, controls: Controls, groups: list[Prompts]
+    ) -> Answer | None:
         started = time.perf_counter()
-        address = controls.image_address(task)
-        image = (await self._images.load(address, task.id)).pixels
-        session = Session(image, address, controls, prompts, started)
-        answer = await asyncio.get_running_loop().run_in_executor(self._worker, self._segment, session)
+        task = request.tasks[0]
+        with self.telemetry.stage("fetch"):
+            image = await self._images.load(controls.image_address(task), task.id)
+        self._prefetch_next(request, controls)
+        waiting = time.perf_counter()
+        questions = [
+            Question(request.project_id, task, image, controls, prompts, started, waiting)
+            for prompts in groups
+        ]
+        place = (request.project_id, task.id)
+        found = await asyncio.gather(
+            *(self._worker.do(question, place, question.prompts.ids) for question in questions)
+        )
+        answered = [
+            self._signed(question, one) for question, one in zip(questions, found, strict=True) if one
+        ]
+        pairs = [pair for pair in answered if pair is not None]
+        self.telemetry.observe("total", time.perf_counter() - started)
+        self.telemetry.counted("answered" if pairs else "nothing")
+        return signed([region for region, _ in pairs], [origin for _, origin in pairs]) if pairs else None
+
+    def _signed(self, question: Question, found: Found) -> tuple[Answer, Provenance] | None:
+        """The region and its provenance; the answer is logged and written into the journal."""
+        milliseconds = (time.perf_counter() - question.started) * 1000
+        self._write(question, found, milliseconds, "nothing" if found.region is None else "mask")
+        height, width = question.image.pixels.shape[:2]
         logger.info(
             "Task %s: %d prompts on %d x %d, %s, %.0f ms",
-            task.id,
-            prompts.count,
-            image.shape[1],
-            image.shape[0],
-            "empty mask" if answer is None else f"score {answer['score']}",
-            (time.perf_counter() - started) * 1000,
+            question.task.id,
+            question.prompts.count,
+            width,
+            height,
+            "empty mask" if found.region is None else f"score {found.region['score']}",
+            milliseconds,
         )
-        return answer
-
-    def _segment(self, session: Session) -> Answer | None:
-        served = self.champion.served
-        image, prompts = session.image, session.prompts
-        height, width = image.shape[:2]
-        prediction = self._replay.predict(
-            served.predictor,
-            image,
-            session.address,
-            prompts.clicks(height, width),
-            prompts.box(height, width),
-        )
-        provenance = Provenance(
+        if found.region is None:
+            return None
+        served = found.served
+        return found.region, Provenance(
             model=served.version,
             sha256=served.predictor.sha256,
-            prompts=prompts.count,
-            milliseconds=round((time.perf_counter() - session.started) * 1000),
+            prompts=question.prompts.count,
+            milliseconds=round(milliseconds),
+            refined=found.target is not None,
         )
-        return brush_answer(prediction, session.controls, prompts.label, provenance)
+
+    def _superseded(self, question: Question) -> None:
+        self.telemetry.counted("superseded")
+
+    # What follows runs in the worker's thread
+
+    def _find(self, questions: Sequence[Question]) -> list[Found | Exception | None]:
+        """The mask of each question; None where nothing says what is meant."""
+        served = self.champion.served
+        results: list[Found | Exception | None] = [None] * len(questions)
+        asked: dict[int, tuple[Session, Target | None]] = {}
+        for number, question in enumerate(questions):
+            self.telemetry.observe("queue", time.perf_counter() - question.waiting)
+            try:
+                session = self._session(served, question)
+            except Exception as error:  # noqa: BLE001 - it is raised again for the request that it belongs to
+                results[number] = error
+            else:
+                if session is not None:
+                    asked[number] = session
+        before = time.perf_counter()
+        try:
+            with self.telemetry.stage("predict"):
+                replays = self._replay.predict(served.predictor, [session for session, _ in asked.values()])
+        except Exception as error:  # noqa: BLE001 - as above
+            return [error if number in asked else result for number, result in enumerate(results)]
+        seconds = (time.perf_counter() - before) / max(len(asked), 1)
+        with self.telemetry.stage("encode"):
+            for number, replayed in zip(asked, replays, strict=True):
+                results[number] = _show(served, questions[number], *asked[number], replayed, seconds)
+        return results
+
+    def _session(self, served: Served, question: Question) -> tuple[Session, Target | None] | None:
+        """What is asked of the model, and the region that it corrects."""
+        height, width = question.image.pixels.shape[:2]
+        controls, prompts, task = question.controls, question.prompts, question.task
+        box = drafted_box(task, controls, prompts)
+        if box is not None:
+            prompts = replace(prompts, rectangle=box)
+        target = self._stored.target(task, controls, prompts, height, width)
+        if target is None and not prompts.has_target:
+            return None
+        prepared = self._prepared.get(question.image)
+        if prepared is None:
+            prepared = self._prepared[question.image] = served.predictor.prepare(question.image.pixels)
+        session = Session(
+            prepared,
+            question.image.sha256,
+            tuple(prompts.clicks(height, width)),
+            prompts.box(height, width),
+            target.runs if target else None,
+            target.name if target else "",
+        )
+        return session, target
+
+    def _write(self, question: Question, found: Found, milliseconds: float, outcome: str) -> None:
+        if self._journal is None:
+            return
+        runs, earlier = found.replayed.last.runs, found.replayed.earlier
+        task = question.task.id
+        self._journal.append(
+            Entry(
+                time=datetime.now(UTC),
+                project=question.project,
+                task=task if isinstance(task, int) else None,
+                region=found.region["id"] if found.region else None,
+                refined=found.target is not None,
+                label=question.prompts.label,
+                shape=found.output.shape,
+                clicks=found.session.clicks,
+                box=found.session.box,
+                height=runs.height,
+                width=runs.width,
+                image_sha256=question.image.sha256,
+                mask_sha256=mask_sha256(_stored_mask(found.region, runs)),
+                area=runs.area,
+                iou=runs.intersection_over_union(earlier.runs) if earlier else None,
+                model=found.served.version,
+                weights_sha256=found.served.predictor.sha256,
+                milliseconds=milliseconds,
+                predict_milliseconds=found.predict_seconds * 1000,
+                outcome="mask" if outcome == "mask" else "nothing",
+            )
+        )
+
+
+def _show(
+    served: Served,
+    question: Question,
+    session: Session,
+    target: Target | None,
+    replayed: Replayed,
+    seconds: float,
+) -> Found:
+    label = question.prompts.label
+    output = target.output if target else question.controls.output(label)
+    region = None
+    if replayed.last.runs.filled.any():
+        region = mask_region(
+            replayed.last.runs,
+            replayed.last.score,
+            output,
+            question.controls.image,
+            label,
+            target.id if target else None,
+        )
+    return Found(served, session, replayed, output, target, region, seconds)
+
+
+def _stored_mask(region: Answer | None, runs: Runs) -> Mask:
+    """The pixels that will be collected of an answer; a polygon follows its mask only nearly."""
+    if region is None or "points" not in region["value"]:
+        return runs.mask()
+    (found,) = regions([region])
+    return found.mask()

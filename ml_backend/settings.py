@@ -29,8 +29,8 @@ class Settings:
     prefect_url: str = ""
     threads: int = 0
     """torch threads; 0 leaves torch's own choice, all cores."""
-    batch: int = 0
-    """Clicks of different people that the network answers together; 0: 1 on a CPU, 8 on a GPU."""
+    batch: int = 1
+    """Clicks of different people that the network answers together; on a CPU one by one is sooner."""
     image_hosts: tuple[str, ...] = ()
     """Hosts beside Label Studio's that images are fetched from, each `host` or `host:port`."""
     prefetch: int = 3
@@ -69,7 +69,7 @@ class Settings:
             webhook_secret=reader.text("WEBHOOK_SECRET"),
             prefect_url=reader.url("PREFECT_URL"),
             threads=reader.whole("THREADS", cls.threads),
-            batch=reader.whole("BATCH", cls.batch),
+            batch=reader.whole("BATCH", cls.batch, least=1),
             image_hosts=reader.hosts("IMAGE_HOSTS"),
             prefetch=reader.whole("PREFETCH", cls.prefetch),
             image_cache_mb=reader.whole("IMAGE_CACHE_MB", cls.image_cache_mb),

@@ -16,6 +16,7 @@ from PIL import Image
 from maskloop.checkpoint import save_checkpoint
 from maskloop.model import CSFPN, ModelConfig
 from maskloop.predictor import Prediction, Predictor
+from maskloop.protocols import PROTOCOLS
 from ml_backend.champion import Champion, Served
 from tests.ml_backend.fake_label_studio import FakeLabelStudio, serve_label_studio
 
@@ -88,11 +89,21 @@ class DiscPredictor(Predictor):
     def __init__(self, seconds: float = 0.0) -> None:
         self.sha256 = "d15c" * 16
         self.version = "disc"
+        self.protocol = PROTOCOLS["single"]
         self._seconds = seconds
+
+    def prepare(self, image):
+        return image
+
+    def warm_up(self) -> None:
+        """There is nothing to warm."""
 
     def predict(self, image, clicks, previous=None, box=None) -> Prediction:
         time.sleep(self._seconds)
         return Prediction(0.9 * draw_discs(image.shape[:2], clicks, box).astype(np.float32))
+
+    def predict_batch(self, requests) -> list[Prediction]:
+        return [self.predict(one.image, one.clicks, one.previous, one.box) for one in requests]
 
 
 def draw_discs(shape: tuple[int, int], clicks, box=None) -> np.ndarray:

@@ -16,9 +16,13 @@ from maskloop.predictor import Predictor
 from ml_backend.app import create_app
 from ml_backend.events import Prefect
 from ml_backend.images import Images
+from ml_backend.journal import Journal
 from ml_backend.label_studio import LabelStudio
+from ml_backend.prefetch import Prefetch
+from ml_backend.readiness import Readiness
 from ml_backend.service import Service
 from ml_backend.settings import Settings
+from ml_backend.telemetry import Telemetry
 from tests.ml_backend.conftest import DiscPredictor, StillChampion, draw_discs, encode
 from tests.ml_backend.fake_label_studio import LEGACY, serve_label_studio
 
@@ -35,6 +39,7 @@ class Backend:
     """A service in this process, without the network before it but with the one behind it."""
 
     def __init__(self, label_studio_url: str, predictor: Predictor | None = None, **settings: Any) -> None:
+        settings = {"prefetch": 0} | settings
         self.settings = Settings(prefect_url="http://prefect.example/api", **settings)
         self.champion = StillChampion(predictor or DiscPredictor())
         self.label_studio_url = label_studio_url
@@ -52,9 +57,14 @@ class Backend:
 
     async def _run(self, conversation: Conversation) -> Any:
         label_studio = LabelStudio(self.label_studio_url, LEGACY, back_off_seconds=0.01)
-        service = Service(self.champion, Images(label_studio))
+        images = Images(label_studio, max_pixels=self.settings.max_megapixels * 10**6)
+        self.telemetry = Telemetry(lambda: self.champion.served.version)
+        journal = Journal(self.settings.journal) if self.settings.journal else None
+        service = Service(self.champion, images, self.settings, self.telemetry, journal)
+        if self.settings.prefetch:
+            service.prefetch = Prefetch(label_studio, images, self.settings.prefetch, lambda: service.busy)
         prefect = Prefect(self.settings.prefect_url, httpx.MockTransport(self._prefect))
-        app = create_app(self.settings, service, prefect)
+        app = create_app(self.settings, service, prefect, Readiness())
         # An error that no handler answers fails the test: the transport raises it here.
         transport = httpx.ASGITransport(app)
         async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport) as client:
@@ -168,9 +178,9 @@ def test_predict__rectangle_and_clicks(backend, wire):
     body = wire(EXCLUDE)
     clicks = clicks_of(body)
     clicks[1] = Click(clicks[1].row, clicks[1].col, positive=False)
-    body["params"]["context"]["result"] += wire("predict_interactive_rectangle")["params"]["context"][
-        "result"
-    ]
+    (rectangle,) = wire("predict_interactive_rectangle")["params"]["context"]["result"]
+    rectangle["value"]["labels"] = rectangle["value"]["rectanglelabels"] = ["Cell"]
+    body["params"]["context"]["result"].append(rectangle)
     expected = draw_discs((48, 64), clicks, box=(20, 36, 38, 54))
     np.testing.assert_array_equal(mask_of(backend.post("/predict", body)), expected)
 
@@ -215,7 +225,7 @@ def test_predict__empty_mask(backend, wire):
 def test_predict__no_brush_in_the_configuration(backend, wire, caplog):
     body = wire(ONE_CLICK) | {"label_config": '<View><Image name="image" value="$image"/></View>'}
     assert backend.post("/predict", body).json() == NOTHING
-    assert "without BrushLabels" in caplog.text
+    assert "without BrushLabels, PolygonLabels or BitmaskLabels" in caplog.text
 
 
 def test_predict__concurrent_requests_get_their_own_answers(backend, wire):

@@ -1,6 +1,6 @@
 import pytest
 
-from ml_backend.controls import Controls, read_controls
+from ml_backend.controls import Controls, Output, read_controls
 from ml_backend.errors import RequestError
 from ml_backend.protocol import Task
 
@@ -12,8 +12,45 @@ CONFIG = """<View>
 </View>"""
 
 
+MASK = Output("mask", "brushlabels", "brush", frozenset({"Cell"}))
+
+
 def test_read_controls__first_brush_and_its_image():
-    assert read_controls(CONFIG) == Controls(brush="mask", image="photo", image_key="first")
+    assert read_controls(CONFIG) == Controls((MASK,), frozenset(), image="photo", image_key="first")
+
+
+def test_read_controls__of_the_image_that_was_clicked_on():
+    controls = read_controls(CONFIG, "other")
+    assert (controls.image_key, [output.name for output in controls.outputs]) == ("second", ["later"])
+
+
+SHAPES = """<View><Image name="image" value="$image"/>
+  <PolygonLabels name="ring" toName="image"><Label value="Cell"/></PolygonLabels>
+  <BitmaskLabels name="bits" toName="image"><Label value="Debris"/><Label value="Cell"/></BitmaskLabels>
+  <Brush name="paint" toName="image"/>
+  <BrushLabels name="ask" toName="image" smartOnly="true"><Label value="Tip"/></BrushLabels>
+  <RectangleLabels name="box" toName="image" smart="true" smartOnly="true"><Label value="Cell"/></RectangleLabels>
+</View>"""
+
+
+@pytest.mark.parametrize(
+    ("label", "name", "shape"),
+    [
+        ("Cell", "ring", "polygon"),
+        ("Debris", "bits", "bitmask"),
+        ("Tip", "ring", "polygon"),
+        (None, "ring", "polygon"),
+    ],
+)
+def test_output__first_control_with_the_label(label, name, shape):
+    output = read_controls(SHAPES).output(label)
+    assert (output.name, output.shape) == (name, shape)
+
+
+def test_read_controls__those_that_only_ask():
+    controls = read_controls(SHAPES)
+    assert [output.type for output in controls.outputs] == ["polygonlabels", "bitmasklabels", "brush"]
+    assert controls.prompts == {"ask", "box"}
 
 
 @pytest.mark.parametrize(
@@ -40,7 +77,7 @@ def test_read_controls__entities_are_refused():
 
 
 def test_image_address():
-    controls = Controls(brush="mask", image="photo", image_key="first")
+    controls = Controls((MASK,), frozenset(), image="photo", image_key="first")
     assert controls.image_address(Task(id=1, data={"first": "/data/upload/a.png"})) == "/data/upload/a.png"
 
 
@@ -48,6 +85,6 @@ def test_image_address():
     "data", [{}, {"first": None}, {"first": ["a.png"]}, {"first": ""}, {"second": "a.png"}]
 )
 def test_image_address__absent(data):
-    controls = Controls(brush="mask", image="photo", image_key="first")
+    controls = Controls((MASK,), frozenset(), image="photo", image_key="first")
     with pytest.raises(RequestError, match=r"Task 7 has no image: data\.first"):
         controls.image_address(Task(id=7, data=data))

@@ -1,0 +1,189 @@
+"""What is stored with a task: regions that a click may mean, and a box drawn before the clicks.
+
+A request does not say who clicks. The newest draft is taken for the labeler's own, as the editor saves it
+every few seconds; what other people have submitted is left alone, so that a second annotator works for
+himself. Only a negative click that comes first can mean nothing but a mask that is there already.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct
+
+from maskloop.clicks import Click
+from maskloop.errors import MaskError
+from maskloop.masks import Runs
+from maskloop.regions import regions
+from ml_backend.cache import ArrayCache
+from ml_backend.controls import Controls, Output
+from ml_backend.prompts import RECTANGLES, Prompts
+from ml_backend.protocol import Prompt, Task
+
+CACHE_BYTES = 64 * 2**20
+
+
+class _Holder(Struct):
+    """A draft, an annotation or a prediction."""
+
+    result: list[Raw] | None = None
+    updated_at: str | None = None
+
+
+class _Region(Struct):
+    id: str
+    type: str
+    value: Raw
+    from_name: str = ""
+    original_width: int = 0
+    original_height: int = 0
+    image_rotation: float | None = None
+
+
+class _Labels(Struct):
+    labels: list[str] | None = None
+    keypointlabels: list[str] | None = None
+    rectanglelabels: list[str] | None = None
+    brushlabels: list[str] | None = None
+    polygonlabels: list[str] | None = None
+    bitmasklabels: list[str] | None = None
+
+
+@dataclass(frozen=True)
+class Target:
+    """A region that the clicks correct. `name` tells its mask from others."""
+
+    id: str
+    output: Output
+    runs: Runs
+    name: str
+
+
+class Stored:
+    """Reads stored regions, and keeps their pixels as runs. It is used by one thread."""
+
+    def __init__(self, cache_bytes: int = CACHE_BYTES) -> None:
+        self._cache: ArrayCache[Runs] = ArrayCache(cache_bytes)
+
+    def target(
+        self, task: Task, controls: Controls, prompts: Prompts, height: int, width: int
+    ) -> Target | None:
+        """The region that the first click lies in, or None where the clicks mean a new object."""
+        clicks = prompts.clicks(height, width)
+        if not clicks or prompts.rectangle is not None:
+            return None
+        outputs = {output.name: output for output in controls.outputs}
+        for region in reversed(_candidates(task, positive=clicks[0].positive)):
+            output = outputs.get(region.from_name)
+            if output is None or region.type != output.type or not _has_label(region, prompts.label):
+                continue
+            name = hashlib.sha256(region.value).hexdigest()
+            runs = self._runs(region, name, height, width)
+            if runs is not None and runs.contains(*_pixel(clicks[0])):
+                return Target(region.id, output, runs, name)
+        return None
+
+    def _runs(self, region: _Region, name: str, height: int, width: int) -> Runs | None:
+        """Pixels of a region; None where it is no mask of this image."""
+        if (region.original_height, region.original_width) != (height, width):
+            return None
+        key = (region.type, name, height, width)
+        runs = self._cache.get(key)
+        if runs is None:
+            try:
+                (found,) = regions([_plain(region)])
+                runs = found.runs()
+            except (
+                MaskError,
+                ValueError,
+                msgspec.DecodeError,
+            ):  # stored by whomever: no reason to refuse a click
+                return None
+            self._cache.put(key, runs)
+        return runs
+
+
+def drafted_box(task: Task, controls: Controls, prompts: Prompts) -> Prompt | None:
+    """The newest box of the draft about all positive clicks, drawn for the same label to ask the model."""
+    points = [(point.value.x, point.value.y) for point in prompts.positive]
+    if prompts.rectangle is not None or not points:
+        return None
+    for region in reversed(_newest_draft(task)):
+        if region.type not in RECTANGLES or region.from_name not in controls.prompts:
+            continue
+        box = _rectangle(region)
+        if box is not None and _has_label(region, prompts.label) and _holds(box, points):
+            return box
+    return None
+
+
+def _candidates(task: Task, positive: bool) -> list[_Region]:
+    drafted = _newest_draft(task)
+    if drafted:
+        return drafted
+    submitted = (
+        [] if positive else [region for holder in _holders(task.annotations) for region in _regions(holder)]
+    )
+    return submitted or [region for holder in _holders(task.predictions) for region in _regions(holder)]
+
+
+def _newest_draft(task: Task) -> list[_Region]:
+    drafts = _holders(task.drafts)
+    return list(_regions(max(drafts, key=lambda draft: draft.updated_at or ""))) if drafts else []
+
+
+def _holders(stored: Raw) -> list[_Holder]:
+    try:
+        return msgspec.json.decode(stored, type=list[_Holder])
+    except msgspec.DecodeError:  # numbers instead of records, in some editions: nothing to look at
+        return []
+
+
+def _regions(holder: _Holder) -> Iterator[_Region]:
+    for result in holder.result or []:
+        try:
+            yield msgspec.json.decode(result, type=_Region)
+        except msgspec.DecodeError:  # a choice or a rating, which is no region
+            continue
+
+
+def _plain(region: _Region) -> dict[str, Any]:
+    return {
+        "id": region.id,
+        "type": region.type,
+        "image_rotation": region.image_rotation,
+        "original_height": region.original_height,
+        "original_width": region.original_width,
+        "value": msgspec.json.decode(region.value),
+    }
+
+
+def _has_label(region: _Region, label: str | None) -> bool:
+    try:
+        value = msgspec.json.decode(region.value, type=_Labels)
+    except msgspec.DecodeError:
+        return False
+    labels = next((found for found in msgspec.structs.astuple(value) if found), None)
+    return label is None or labels is None or label in labels
+
+
+def _rectangle(region: _Region) -> Prompt | None:
+    fields = {"type": region.type, "value": msgspec.json.decode(region.value), "id": region.id}
+    try:
+        return msgspec.convert(fields, Prompt, strict=False)
+    except msgspec.ValidationError:
+        return None
+
+
+def _holds(box: Prompt, points: Sequence[tuple[float, float]]) -> bool:
+    """Whether the points lie in a box that is not turned, both in percent."""
+    value = box.value
+    return not value.rotation and all(
+        value.x <= x <= value.x + value.width and value.y <= y <= value.y + value.height for x, y in points
+    )
+
+
+def _pixel(click: Click) -> tuple[int, int]:
+    return round(click.row), round(click.col)
