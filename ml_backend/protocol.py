@@ -28,6 +28,11 @@ class Task(Struct):
     annotations: Raw = NOTHING
     predictions: Raw = NOTHING
 
+    @property
+    def holds_anything(self) -> bool:
+        """Whether anything is stored that negative clicks could mean."""
+        return any(bytes(stored) != b"[]" for stored in (self.drafts, self.annotations, self.predictions))
+
 
 class Value(Struct):
     """Where a prompt lies, in percent of the image, and its label under a key named like its type."""

@@ -116,6 +116,9 @@ class Service:
             self.telemetry.counted("nothing")
             return [NO_ANSWER]
         groups = [read_prompts(group, self._settings.max_clicks) for group in by_label(request.prompts)]
+        if not any(prompts.has_target for prompts in groups) and not request.tasks[0].holds_anything:
+            self.telemetry.counted("nothing")
+            return [NO_ANSWER]
         try:
             async with asyncio.timeout(self._settings.timeout_seconds):
                 answer = await self._answer(request, controls, groups)

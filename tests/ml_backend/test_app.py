@@ -232,7 +232,9 @@ def test_predict__concurrent_requests_get_their_own_answers(backend, wire):
     bodies = []
     for column in range(5, 60, 5):
         body = wire(ONE_CLICK)
-        body["params"]["context"]["result"][0]["value"]["x"] = (column + 0.5) / 64 * 100
+        prompt = body["params"]["context"]["result"][0]
+        prompt["id"] = f"click-{column}"  # another prompt and not the same one dragged
+        prompt["value"]["x"] = (column + 0.5) / 64 * 100
         bodies.append(body)
 
     async def ask(client: httpx.AsyncClient) -> list[httpx.Response]:
@@ -268,11 +270,17 @@ def prompt_error(wire, **fields: Any) -> dict[str, Any]:
     return body
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[" * 100_000, b"{'tasks': []}"])
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"{'tasks': []}"])
 def test_predict__broken_json(backend, content):
     reply = backend.run(lambda client: client.post("/predict", content=content))
     assert reply.status_code == 400
     assert "no JSON" in reply.json()["error"]
+
+
+def test_predict__nested_without_end(backend):
+    for content in (b"[" * 100_000, b'{"tasks": ' + b"[" * 100_000, b'{"x": ' + b"[" * 100_000):
+        reply = backend.run(lambda client, content=content: client.post("/predict", content=content))
+        assert reply.status_code in {400, 422}
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ SHAPES = """<View><Image name="image" value="$image"/>
   <BitmaskLabels name="bits" toName="image"><Label value="Debris"/><Label value="Cell"/></BitmaskLabels>
   <Brush name="paint" toName="image"/>
   <BrushLabels name="ask" toName="image" smartOnly="true"><Label value="Tip"/></BrushLabels>
-  <RectangleLabels name="box" toName="image" smart="true" smartOnly="true"><Label value="Cell"/></RectangleLabels>
+  <RectangleLabels name="box" toName="image" smartOnly="true"><Label value="Cell"/></RectangleLabels>
 </View>"""
 
 

@@ -62,11 +62,11 @@ def test_read_events__unknown_action(body):
 
 
 def test_read_events__known_action_of_another_shape():
-    with pytest.raises(RequestError, match="project: Field required"):
+    with pytest.raises(RequestError, match="project: Object missing required field"):
         events_of({"action": "START_TRAINING"})
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"[" * 10000])
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff"])
 def test_read_events__broken_json(body):
     with pytest.raises(MalformedError, match="no JSON"):
         read_events(body)
