@@ -28,6 +28,7 @@ class _Opened:
     project: int
     task: int
     image_key: str
+    address: str
 
 
 _Plan = _Opened | dict[int, str]
@@ -62,13 +63,14 @@ class Prefetch:
         self._planned: dict[int, float] = {}
         self._running: asyncio.Task[None] | None = None
 
-    def opened(self, project: int, task: int, image_key: str) -> None:
-        """A task is open: load the images of those that follow it. It takes the place of an earlier plan.
+    def opened(self, project: int, task: int, image_key: str, address: str = "") -> None:
+        """A task is open: load its image and those that follow. It takes the place of an earlier plan.
 
         Args:
             project: the id of its project.
             task: its id.
             image_key: the key of `data` that holds the address of the image.
+            address: of its own image; empty where that is being loaded already.
         """
         now = time.monotonic()
         if not self._count or now < self._planned.get(task, 0.0):
@@ -77,7 +79,7 @@ class Prefetch:
         self._planned[task] = now + AGAIN_SECONDS
         while len(self._planned) > _REMEMBERED:
             del self._planned[next(iter(self._planned))]
-        self._start(_Opened(project, task, image_key))
+        self._start(_Opened(project, task, image_key, address))
 
     def created(self, addresses: Mapping[int, str]) -> None:
         """Tasks are created: load the images of the first, unless there is a plan for an open task.
@@ -111,6 +113,8 @@ class Prefetch:
 
     async def _carry_out(self, plan: _Plan) -> None:
         await self._wait_for_clicks()
+        if isinstance(plan, _Opened) and plan.address:
+            await self._load(plan.task, plan.address)
         addresses = plan if isinstance(plan, dict) else await self._following(plan)
         loaded = largest = 0
         for task, address in addresses.items():

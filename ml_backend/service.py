@@ -141,18 +141,14 @@ class Service:
     def _opened(self, request: PredictRequest) -> None:
         """A task is opened: its image and the next ones are loaded before the first click."""
         controls = read_controls(request.label_config) if request.label_config else None
-        if controls is None or self.prefetch is None or len(request.tasks) != 1:
-            return
-        task = request.tasks[0]
-        address = task.data.get(controls.image_key)
-        if isinstance(task.id, int) and isinstance(address, str):
-            self.prefetch.created({task.id: address})
-            self._prefetch_next(request, controls)
+        if controls is not None and len(request.tasks) == 1:
+            address = request.tasks[0].data.get(controls.image_key)
+            self._load_ahead(request, controls, address if isinstance(address, str) else "")
 
-    def _prefetch_next(self, request: PredictRequest, controls: Controls) -> None:
+    def _load_ahead(self, request: PredictRequest, controls: Controls, address: str = "") -> None:
         task, project = request.tasks[0], request.project_id
         if self.prefetch is not None and project is not None and isinstance(task.id, int):
-            self.prefetch.opened(project, task.id, controls.image_key)
+            self.prefetch.opened(project, task.id, controls.image_key, address)
 
     async def _answer(
         self, request: PredictRequest, controls: Controls, groups: list[Prompts]
@@ -161,7 +157,7 @@ class Service:
         task = request.tasks[0]
         with self.telemetry.stage("fetch"):
             image = await self._images.load(controls.image_address(task), task.id)
-        self._prefetch_next(request, controls)
+        self._load_ahead(request, controls)
         waiting = time.perf_counter()
         questions = [
             Question(request.project_id, task, image, controls, prompts, started, waiting)

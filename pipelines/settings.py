@@ -18,6 +18,7 @@ class Settings:
     mlflow_url: str
     model: str
     root: Path  # the git repository that retrain branches are made in
+    journal: str = ""  # folder of the click journal, or address of the backend that keeps it; empty: none
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
@@ -29,6 +30,7 @@ class Settings:
             mlflow_url=_required(environment, "MLFLOW_TRACKING_URI"),
             model=environment.get("MASKLOOP_MODEL") or "maskloop",
             root=_repository(environment.get("MASKLOOP_PROJECT_ROOT") or "."),
+            journal=environment.get("MASKLOOP_JOURNAL") or "",
         )
 
 

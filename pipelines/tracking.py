@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from pipelines.clicks import FIGURES
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
@@ -41,12 +43,21 @@ def log_result(client: "MlflowClient", run_id: str, root: Path) -> None:
     curve = json.loads((root / "reports/noc_curve.json").read_text(encoding="utf-8"))
     client.log_batch(
         run_id,
-        metrics=[*_score_metrics(scores), *_curve_metrics(curve)],
+        metrics=[*_score_metrics(scores), *_curve_metrics(curve), *_click_metrics(root / FIGURES)],
         params=[Param(name, str(value)) for name, value in _flat(params).items()],
     )
     client.log_artifacts(run_id, str(root / "reports"), "reports")
     for file in ARTIFACTS:
         client.log_artifact(run_id, str(root / file))
+
+
+def _click_metrics(path: Path) -> list[Any]:
+    """`real_…`: the clicks that people really made, where a journal is kept."""
+    from mlflow.entities import Metric
+
+    figures = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    now = int(time.time() * 1000)
+    return [Metric(f"real_{name}", value, now, 0) for name, value in figures.items()]
 
 
 def _experiment(client: "MlflowClient") -> str:

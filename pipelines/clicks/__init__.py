@@ -5,11 +5,12 @@ from pipelines.clicks.figures import COLUMNS, click_figures, click_table
 from pipelines.clicks.joining import Clicks, join_clicks
 from pipelines.clicks.masks import read_masks
 from pipelines.clicks.plots import write_click_plots
-from pipelines.clicks.reporting import report_clicks
+from pipelines.clicks.reporting import FIGURES, report_clicks
 
 __all__ = [
     "CLICKS",
     "COLUMNS",
+    "FIGURES",
     "Clicks",
     "click_figures",
     "click_table",

@@ -14,7 +14,9 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed
 
+from maskloop.errors import JournalError
 from pipelines import collect, retraining
+from pipelines.clicks import CLICKS, report_clicks
 from pipelines.gate import Decision
 from pipelines.labelstudio import LabelStudioProject
 from pipelines.registry import Registry, Version
@@ -48,6 +50,8 @@ def retrain(reason: str = "by hand", minimum: int = 1) -> State[Any]:
             return Completed(message=f"{new} new masks, fewer than {minimum}: nothing to do")
         commit_snapshot(worktree, collected.snapshot)
         champion = place_champion(worktree, registry)
+        if settings.journal:
+            count_clicks(settings, worktree)
         reproduce(worktree, reason)
         challenger = register(worktree, registry, reason)
         decision = judge(worktree, registry, challenger, champion)
@@ -78,6 +82,18 @@ def place_champion(worktree: Worktree, registry: Registry) -> Version:
     champion = retraining.place_champion(worktree, registry)
     get_run_logger().info("the champion is version %d", champion.number)
     return champion
+
+
+@task(cache_policy=NO_CACHE)
+def count_clicks(settings: Settings, worktree: Worktree) -> None:
+    """How many clicks people needed; a journal that cannot be read is no reason not to retrain."""
+    logger = get_run_logger()
+    try:
+        figures = report_clicks(settings.journal, settings.root / CLICKS, worktree.path)
+    except JournalError as error:
+        logger.warning("real clicks are not counted: %s", error)
+    else:
+        logger.info("real clicks: %s", figures)
 
 
 @task(cache_policy=NO_CACHE)

@@ -72,6 +72,16 @@ def test_opened__loads_the_images_of_the_tasks_that_follow(project):
     asyncio.run(run())
 
 
+def test_opened__its_own_image_first(project):
+    async def run() -> None:
+        async with prefetching(project, count=1) as (prefetch, _):
+            prefetch.opened(1, 2, "image", "/2.png")
+            await settle(prefetch)
+            assert asked(project) == ["/2.png", "/3.png"]
+
+    asyncio.run(run())
+
+
 def test_opened__last_task(project):
     async def run() -> None:
         async with prefetching(project) as (prefetch, _):
