@@ -3,28 +3,23 @@
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from weakref import WeakKeyDictionary
 
 from maskloop.arrays import Mask
 from maskloop.journal import Entry, mask_sha256
 from maskloop.masks import Runs
-from maskloop.predictor import PreparedImage
 from maskloop.regions import regions
-from ml_backend.answers import Answer, Provenance, mask_region, signed
-from ml_backend.champion import Champion, Served
-from ml_backend.controls import Controls, Output, read_controls
+from ml_backend.answers import Answer, Provenance, signed
+from ml_backend.champion import Champion
+from ml_backend.controls import Controls, read_controls
 from ml_backend.errors import BusyError, RequestError
-from ml_backend.images import Images, LoadedImage
+from ml_backend.finding import Finder, Found, Question
+from ml_backend.images import Images
 from ml_backend.journal import Journal
 from ml_backend.prefetch import Prefetch
 from ml_backend.prompts import Prompts, by_label, read_prompts
-from ml_backend.protocol import PredictRequest, Task
-from ml_backend.replay import Replay, Replayed, Session
+from ml_backend.protocol import PredictRequest
 from ml_backend.settings import Settings
-from ml_backend.stored import Stored, Target, drafted_box
 from ml_backend.telemetry import Telemetry
 from ml_backend.worker import Worker
 
@@ -32,32 +27,6 @@ logger = logging.getLogger(__name__)
 
 NO_ANSWER: list[Answer] = []
 """What Label Studio accepts as "nothing found": it stores nothing and shows no error."""
-
-
-@dataclass(frozen=True)
-class Question:
-    """The prompts on one object of one image, and when they were asked about."""
-
-    project: int | None
-    task: Task
-    image: LoadedImage
-    controls: Controls
-    prompts: Prompts
-    started: float
-    waiting: float
-
-
-@dataclass(frozen=True)
-class Found:
-    """The mask that answers a question, as the region that shows it; `region` is None for an empty mask."""
-
-    served: Served
-    session: Session
-    replayed: Replayed
-    output: Output
-    target: Target | None
-    region: Answer | None
-    predict_seconds: float
 
 
 class Service:
@@ -78,14 +47,11 @@ class Service:
         self._images = images
         self._settings = settings
         self._journal = journal
-        self._replay = Replay(settings.mask_cache_mb * 2**20)
-        self._stored = Stored()
-        self._prepared: WeakKeyDictionary[LoadedImage, PreparedImage] = WeakKeyDictionary()
+        finder = Finder(champion, telemetry, settings.mask_cache_mb * 2**20)
         self._worker: Worker[Question, Found | None] = Worker(
-            self._find, settings.batch, settings.queue, self._superseded
+            finder.find, settings.batch, settings.queue, self._superseded
         )
         telemetry.watch_queue(lambda: self._worker.waiting, settings.queue)
-        telemetry.watch_cache("masks", lambda: self._replay.cache.size, self._replay.cache.capacity)
 
     @property
     def busy(self) -> bool:
@@ -203,57 +169,6 @@ class Service:
     def _superseded(self, question: Question) -> None:
         self.telemetry.counted("superseded")
 
-    # What follows runs in the worker's thread
-
-    def _find(self, questions: Sequence[Question]) -> list[Found | Exception | None]:
-        """The mask of each question; None where nothing says what is meant."""
-        served = self.champion.served
-        results: list[Found | Exception | None] = [None] * len(questions)
-        asked: dict[int, tuple[Session, Target | None]] = {}
-        for number, question in enumerate(questions):
-            self.telemetry.observe("queue", time.perf_counter() - question.waiting)
-            try:
-                session = self._session(served, question)
-            except Exception as error:  # noqa: BLE001 - it is raised again for the request that it belongs to
-                results[number] = error
-            else:
-                if session is not None:
-                    asked[number] = session
-        before = time.perf_counter()
-        try:
-            with self.telemetry.stage("predict"):
-                replays = self._replay.predict(served.predictor, [session for session, _ in asked.values()])
-        except Exception as error:  # noqa: BLE001 - as above
-            return [error if number in asked else result for number, result in enumerate(results)]
-        seconds = (time.perf_counter() - before) / max(len(asked), 1)
-        with self.telemetry.stage("encode"):
-            for number, replayed in zip(asked, replays, strict=True):
-                results[number] = _show(served, questions[number], *asked[number], replayed, seconds)
-        return results
-
-    def _session(self, served: Served, question: Question) -> tuple[Session, Target | None] | None:
-        """What is asked of the model, and the region that it corrects."""
-        height, width = question.image.pixels.shape[:2]
-        controls, prompts, task = question.controls, question.prompts, question.task
-        box = drafted_box(task, controls, prompts)
-        if box is not None:
-            prompts = replace(prompts, rectangle=box)
-        target = self._stored.target(task, controls, prompts, height, width)
-        if target is None and not prompts.has_target:
-            return None
-        prepared = self._prepared.get(question.image)
-        if prepared is None:
-            prepared = self._prepared[question.image] = served.predictor.prepare(question.image.pixels)
-        session = Session(
-            prepared,
-            question.image.sha256,
-            tuple(prompts.clicks(height, width)),
-            prompts.box(height, width),
-            target.runs if target else None,
-            target.name if target else "",
-        )
-        return session, target
-
     def _write(self, question: Question, found: Found, milliseconds: float, outcome: str) -> None:
         if self._journal is None:
             return
@@ -283,29 +198,6 @@ class Service:
                 outcome="mask" if outcome == "mask" else "nothing",
             )
         )
-
-
-def _show(
-    served: Served,
-    question: Question,
-    session: Session,
-    target: Target | None,
-    replayed: Replayed,
-    seconds: float,
-) -> Found:
-    label = question.prompts.label
-    output = target.output if target else question.controls.output(label)
-    region = None
-    if replayed.last.runs.filled.any():
-        region = mask_region(
-            replayed.last.runs,
-            replayed.last.score,
-            output,
-            question.controls.image,
-            label,
-            target.id if target else None,
-        )
-    return Found(served, session, replayed, output, target, region, seconds)
 
 
 def _stored_mask(region: Answer | None, runs: Runs) -> Mask:
