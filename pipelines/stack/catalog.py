@@ -124,9 +124,10 @@ def backend(config: StackConfig, forward_events: bool) -> Service:
             "MASKLOOP_CHECKPOINT": str(checkpoint(config)),
             "MASKLOOP_WEBHOOK_SECRET": config.secrets.webhook,
             "MASKLOOP_PREFECT_URL": config.prefect_api if forward_events else "",
+            "MASKLOOP_JOURNAL": str(config.journal),
         },
         log=config.log("backend"),
-        ready=lambda: answers(f"{config.backend_url}/health"),
+        ready=lambda: answers(f"{config.backend_url}/ready"),
         port=config.ports.backend,
         port_option="--backend-port",
     )
@@ -154,6 +155,7 @@ def flow_environment(config: StackConfig, project: int) -> dict[str, str]:
         "MASKLOOP_LABEL_STUDIO_TOKEN": config.secrets.token,
         "MASKLOOP_LABEL_STUDIO_PROJECT": str(project),
         "MASKLOOP_PROJECT_ROOT": str(config.root),
+        "MASKLOOP_JOURNAL": str(config.journal),
         # the stages run as `python -m pipelines.stages.…`, so this environment's python must come first
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
     }

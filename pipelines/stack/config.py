@@ -86,6 +86,11 @@ class StackConfig:
     def backend_url(self) -> str:
         return f"http://{HOST}:{self.ports.backend}"
 
+    @property
+    def journal(self) -> Path:
+        """Where the backend writes down every click, and the retrain flow counts them."""
+        return self.data / "journal"
+
     def log(self, name: str) -> Path:
         return self.data / "logs" / f"{name}.log"
 
