@@ -14,8 +14,6 @@ from maskloop.clicks import Click
 THIN = 0.01
 """Of the old mask's longer side: strips along the border as thin as this do not join what a click changes."""
 
-_DISC = cv2.MORPH_ELLIPSE
-
 
 def merge_correction(before: Mask, after: Mask, click: Click) -> Mask:
     """The mask before a click with what the click changed.
@@ -46,7 +44,7 @@ def _piece_at(change: Mask, row: int, col: int, radius: int) -> Mask:
     """The connected piece of a change that holds a pixel, cut off from others where only thin strips lead."""
     if not change[row, col]:
         return np.zeros_like(change)
-    kernel = cv2.getStructuringElement(_DISC, (2 * radius + 1, 2 * radius + 1))
+    kernel = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
     core = cv2.erode(change.astype(np.uint8), kernel)
     core[row, col] = 1  # a correction may be thin itself
     _, labels = cv2.connectedComponents(core)
