@@ -1,8 +1,8 @@
 """Proposals: the objects that a predictor finds in an image without anybody clicking.
 
-Single clicks on a grid are answered in batches. A mask stays when the network is sure of it, when it hardly
-depends on the threshold, and when a click at its own centre gives the same mask again; of masks that cover the
-same pixels the best one stays.
+Single clicks on a grid are answered in batches. A mask stays when the network is sure of it, when it
+hardly depends on the threshold, and when a click at its own centre gives the same mask again; of masks that
+cover the same pixels the best one stays.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,6 +1,6 @@
 """Connecting a project of Label Studio with the backend: each thing is created, updated, or already so."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,15 +74,16 @@ class Step:
 def connect(client: LabelStudio, project: int, wanted: Wanted) -> Iterator[Step]:
     """See to everything that a project needs, and tell each step as it is done.
 
-    The webhook comes before the backend: Label Studio makes one without a secret when there is none.
+    The backend comes first: Label Studio then makes a webhook without a secret, which is mended next.
 
     Raises:
         StackError: Label Studio refuses a step, or does not answer.
         InterfaceError: the labelling configuration cannot ask for masks.
     """
     yield ensure_interface(client, project, wanted)
-    yield from ensure_webhook(client, project, wanted)
+    earlier = {one["url"] for one in client.backends(project) if one["title"] == BACKEND_TITLE}
     yield from ensure_backend(client, project, wanted)
+    yield from ensure_webhook(client, project, wanted, earlier)
     yield ensure_settings(client, project, wanted)
     yield ensure_model_version(client, project)
 
@@ -128,9 +129,11 @@ def ensure_interface(client: LabelStudio, project: int, wanted: Wanted) -> Step:
     return Step("labelling configuration", UPDATED, "; ".join(update.changes))
 
 
-def ensure_webhook(client: LabelStudio, project: int, wanted: Wanted) -> Iterator[Step]:
-    """One webhook to the backend with its secret; leftovers of earlier addresses go."""
-    url = f"{_bare(wanted.backend_url)}/webhook"
+def ensure_webhook(
+    client: LabelStudio, project: int, wanted: Wanted, earlier: Collection[str] = ()
+) -> Iterator[Step]:
+    """One webhook to the backend with its secret; those of its `earlier` addresses go."""
+    url = _hook(wanted.backend_url)
     fields = {
         "url": url,
         "send_payload": True,
@@ -140,7 +143,9 @@ def ensure_webhook(client: LabelStudio, project: int, wanted: Wanted) -> Iterato
     }
     if wanted.webhook_secret:
         fields["headers"] = {SECRET_HEADER: wanted.webhook_secret}
-    ours = sorted(_our_webhooks(client, project, url), key=lambda one: bool(one["url"] != url))
+    ours = sorted(
+        _our_webhooks(client, project, {url, *map(_hook, earlier)}), key=lambda one: bool(one["url"] != url)
+    )
     yield _put_webhook(client, project, next(iter(ours), None), fields)
     for webhook in ours[1:]:
         client.delete_webhook(webhook["id"])
@@ -246,20 +251,18 @@ def _put_backend(
     return Step("backend", UPDATED, fields["url"])
 
 
-def _our_webhooks(client: LabelStudio, project: int, url: str) -> list[dict[str, Any]]:
-    """Webhooks to our backend: at this address, with our header, or of a backend that is no more."""
-    others = {
-        f"{_bare(one['url'])}/webhook" for one in client.backends(project) if one["title"] != BACKEND_TITLE
-    }
+def _our_webhooks(client: LabelStudio, project: int, urls: Collection[str]) -> list[dict[str, Any]]:
+    """Webhooks to our backend: at these addresses, with our header, or of a backend that is no more."""
+    others = {_hook(one["url"]) for one in client.backends(project) if one["title"] != BACKEND_TITLE}
     return [
         one
         for one in client.webhooks(project)
-        if one["url"] == url or SECRET_HEADER in (one["headers"] or {}) or _is_orphan(one, others)
+        if one["url"] in urls or SECRET_HEADER in (one["headers"] or {}) or _is_orphan(one, others)
     ]
 
 
 def _is_orphan(webhook: Mapping[str, Any], others: set[str]) -> bool:
-    """Whether Label Studio made a webhook for a backend of ours or one that has been deleted since."""
+    """Whether Label Studio made a webhook for a backend that has been deleted since, or is ours."""
     by_itself = webhook["send_for_all_actions"] and not webhook["headers"]
     return by_itself and webhook["url"].endswith("/webhook") and webhook["url"] not in others
 
@@ -271,3 +274,8 @@ def _equal(present: Any, wanted: Any) -> bool:
 
 def _bare(url: str) -> str:
     return url.rstrip("/")
+
+
+def _hook(backend_url: str) -> str:
+    """Where a backend takes webhooks."""
+    return f"{_bare(backend_url)}/webhook"

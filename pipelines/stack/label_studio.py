@@ -1,6 +1,7 @@
 """The part of Label Studio's HTTP interface that the stack, `connect` and `doctor` need."""
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -135,7 +136,7 @@ class LabelStudio:
             ) from error
         if answer.is_error:
             raise RefusedError(
-                f"Label Studio refused {method} {path} ({answer.status_code}): {answer.text[:500]}",
+                f"Label Studio refused {method} {path} ({answer.status_code}): {_complaint(answer)}",
                 status=answer.status_code,
             )
         return _read(answer, self.url) if answer.content else None
@@ -146,3 +147,19 @@ def _read(answer: httpx.Response, url: str) -> Any:
         return answer.json()
     except ValueError as error:
         raise StackError(f"{url} answers with something else than JSON: is it a Label Studio?") from error
+
+
+def _complaint(answer: httpx.Response) -> str:
+    """What Label Studio has against a request, without its marks of HTML."""
+    try:
+        body = dict(answer.json())
+    except (ValueError, TypeError):
+        return answer.text[:500]
+    faults = body.get("validation_errors") or {}
+    said = [f"{field}: {_joined(fault)}" for field, fault in faults.items() if field != "non_field_errors"]
+    said = [*said, _joined(faults.get("non_field_errors", []))] if faults else [str(body.get("detail", body))]
+    return re.sub(r"<[^>]+>", "", " ".join(said)).strip()[:800]
+
+
+def _joined(fault: Any) -> str:
+    return " ".join(map(str, fault)) if isinstance(fault, list) else str(fault)
