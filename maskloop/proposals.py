@@ -38,8 +38,8 @@ class ProposalConfig:
     limit: int = 20
     smallest: float = 0.0005
     largest: float = 0.6
-    confidence: float = 0.8
-    stability: float = 0.8
+    confidence: float = 0.6
+    stability: float = 0.6
     agreement: float = 0.8
     overlap: float = 0.5
     batch: int = 8

@@ -1,8 +1,11 @@
 """`maskloop connect` and `maskloop preannotate`."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from pipelines.cli.options import CHECKPOINT, CheckpointOption
 
 UrlOption = Annotated[
     str, typer.Option("--label-studio", envvar="MASKLOOP_LABEL_STUDIO_URL", help="address of Label Studio")
@@ -58,3 +61,43 @@ def connect(
     with LabelStudio(label_studio, token) as client:
         for step in run(client, int(find_project(client, project, title)["id"]), wanted):
             typer.echo(str(step))
+
+
+def preannotate(
+    label_studio: UrlOption,
+    token: TokenOption,
+    project: ProjectOption = None,
+    title: TitleOption = None,
+    source: Annotated[
+        str, typer.Option("--from", help="auto: find objects; boxes: from rectangles")
+    ] = "auto",
+    label: Annotated[
+        str | None, typer.Option(help="label of what is found; the only one if left out")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="masks an image that are found, at most")] = 20,
+    checkpoint: CheckpointOption = CHECKPOINT,
+    mlflow: Annotated[
+        str, typer.Option(envvar="MASKLOOP_MLFLOW_URL", help="registry whose champion predicts instead")
+    ] = "",
+) -> None:
+    """Store masks for all tasks of a project that have none of this model yet, as predictions."""
+    from tempfile import TemporaryDirectory
+
+    from maskloop.predictor import Predictor
+    from pipelines import preannotation
+    from pipelines.connection import find_project
+    from pipelines.labelstudio import LabelStudioProject
+    from pipelines.stack.label_studio import LabelStudio
+
+    with TemporaryDirectory() as scratch, LabelStudio(label_studio, token) as client:
+        number = int(find_project(client, project, title)["id"])
+        if mlflow:
+            from pipelines.registry import Registry
+
+            model = preannotation.champion(Registry(mlflow), Path(scratch))
+        else:
+            predictor = Predictor.load(checkpoint)
+            model = preannotation.Model(predictor, predictor.version, predictor.sha256)
+        images = LabelStudioProject(label_studio, token, number)
+        plan = preannotation.plan(source, label, limit)
+        preannotation.preannotate(client, images, number, model, plan, typer.echo)
