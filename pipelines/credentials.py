@@ -44,7 +44,9 @@ class Credentials(httpx.Auth):
             "POST", f"{self._url}/api/token/refresh", json={"refresh": self._token}
         )
         self._access = _access_token(exchanged)
-        request.headers["Authorization"] = f"Bearer {self._access}"
+        request.headers.pop("Authorization", None)
+        if self._access:
+            request.headers["Authorization"] = f"Bearer {self._access}"
         yield request
 
 

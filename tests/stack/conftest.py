@@ -37,6 +37,8 @@ def personal_token(stack: Stack) -> str:
         }
         client.post("/user/login/", data=form, headers={"Referer": url})
         headers = {"X-CSRFToken": client.cookies["csrftoken"], "Referer": url}
+        for earlier in client.get("/api/token/").json():  # a user has one at a time
+            client.post("/api/token/blacklist/", json={"refresh": earlier["token"]}, headers=headers)
         return str(client.post("/api/token/", headers=headers).raise_for_status().json()["token"])
 
 

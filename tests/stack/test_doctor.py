@@ -277,23 +277,14 @@ def test_interface__faults(change: tuple[str, str], fault: str) -> None:
 class Blocking:
     """A Label Studio that refuses private addresses, in the words of the real one."""
 
-    hook = {
-        "id": 1,
-        "url": "http://127.0.0.1:9090/webhook",
-        "headers": {},
-        "is_active": True,
-        "send_payload": True,
-        "send_for_all_actions": True,
-        "actions": [],
-    }
-
     def update_backend(self, *_: object, **__: object) -> None:
         raise RefusedError("URL resolves to a reserved network address (block: 127.0.0.0/8)", 403)
 
     update_webhook = update_backend
 
     def webhooks(self, _: int) -> list[dict[str, object]]:
-        return [self.hook]
+        switches = {"is_active": True, "send_payload": True, "send_for_all_actions": True}
+        return [{"id": 1, "url": f"{RECORD['url']}/webhook", "headers": {}, "actions": [], **switches}]
 
 
 RECORD = {"id": 1, "state": "DI", "url": "http://127.0.0.1:9090", "error_message": None}
