@@ -2,6 +2,7 @@
 
 MaskloopError
   x SettingsError      an environment variable is missing or holds no usable value
+  x InterfaceError     a labelling configuration that cannot ask for masks
   x LabelStudioError   Label Studio refuses, does not answer or answers something else
   x SnapshotError      a snapshot, shard or stored image is missing or damaged
   x CommandError       git, dvc or a stage ended with an error
@@ -14,6 +15,10 @@ from maskloop.errors import MaskloopError
 
 class SettingsError(MaskloopError):
     """An environment variable is missing or unusable."""
+
+
+class InterfaceError(MaskloopError):
+    """A labelling configuration cannot be used, or not be brought up to date."""
 
 
 class LabelStudioError(MaskloopError):

@@ -35,8 +35,32 @@ def demo(
     run(headless, data)
 
 
-def doctor(data: DataOption = None) -> None:
+def doctor(
+    data: DataOption = None,
+    label_studio: Annotated[
+        str, typer.Option(help="look at a project of this Label Studio instead of the stack")
+    ] = "",
+    token: Annotated[
+        str, typer.Option(envvar="MASKLOOP_LABEL_STUDIO_TOKEN", help="its token, of either kind")
+    ] = "",
+    project: Annotated[int | None, typer.Option(help="number of the project")] = None,
+    backend: Annotated[
+        str, typer.Option(help="the backend's address from here, if it is not the one that Label Studio has")
+    ] = "",
+    mlflow: Annotated[str, typer.Option(help="registry whose champion should be served")] = "",
+    task: Annotated[int | None, typer.Option(help="task to click on; the first if left out")] = None,
+) -> None:
     """Look for what is wrong with this machine or the running stack, and name the remedy."""
     from pipelines.stack.doctor import doctor as run
+    from pipelines.stack.doctor import doctor_links
 
-    run(data)
+    if not label_studio:
+        run(data)
+        return
+    if project is None or not token:
+        raise typer.BadParameter("--label-studio needs --project, and --token or MASKLOOP_LABEL_STUDIO_TOKEN")
+    from pipelines.checks import Links
+    from pipelines.stack.label_studio import LabelStudio
+
+    with LabelStudio(label_studio, token) as client:
+        doctor_links(client, Links(project, backend, mlflow, task=task))

@@ -2,57 +2,58 @@
 
 import shutil
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import httpx
-
-from maskloop.errors import MaskloopError
+from pipelines.checks import Finding, Links, examine_links, guarded
 from pipelines.stack import catalog
 from pipelines.stack.config import REPOSITORY, StackConfig, remembered_ports
 from pipelines.stack.errors import StackError
 from pipelines.stack.label_studio import LabelStudio
-from pipelines.stack.project import BACKEND_TITLE, TITLE
+from pipelines.stack.project import TITLE
 from pipelines.stack.services import answers, port_is_free
 from pipelines.stack.up import Say, say_now
 
-SSRF_HINT = (
-    "Label Studio refuses private addresses unless it is started with ML_BLOCK_LOCAL_IP=false and "
-    "SSRF_PROTECTION_ENABLED=false, as `maskloop up` does."
-)
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing looked at. `detail` says what was seen, and, where it is bad, the remedy."""
-
-    name: str
-    good: bool
-    detail: str
+LEAST_GIGABYTES = 5.0
+"""A retrain keeps a worktree, data and checkpoints; a full disk damages the databases of all services."""
 
 
 def doctor(data: Path | None = None, say: Say = say_now) -> None:
-    """Look at everything and tell it.
+    """Look at this machine and the stack of a data folder, and tell it.
 
     Raises StackError when something is not as it must be.
     """
     folder = data or REPOSITORY / ".maskloop"
-    findings = examine(StackConfig(folder, ports=remembered_ports(folder)))
+    _tell(examine(StackConfig(folder, ports=remembered_ports(folder))), say)
+
+
+def doctor_links(client: LabelStudio, links: Links, say: Say = say_now) -> None:
+    """Look at a project of any Label Studio and its backend, and tell it.
+
+    Raises StackError when something is not as it must be.
+    """
+    _tell(examine_links(client, links), say)
+
+
+def _tell(findings: Iterator[Finding], say: Say) -> None:
+    """Tell each finding as it is made."""
+    names, bad = [], []
     for finding in findings:
         say(f"{'ok ' if finding.good else 'BAD'}  {finding.name}: {finding.detail}")
-    bad = [finding.name for finding in findings if not finding.good]
+        names.append(finding.name)
+        bad += [] if finding.good else [finding.name]
     if bad:
-        raise StackError(f"{len(bad)} of {len(findings)} checks failed: {', '.join(bad)}.")
+        raise StackError(f"{len(bad)} of {len(names)} checks failed: {', '.join(bad)}.")
 
 
-def examine(config: StackConfig) -> list[Finding]:
+def examine(config: StackConfig) -> Iterator[Finding]:
     """Findings about the machine, then about the services, then about what connects them."""
-    findings = [*_machine(config), *_services(config)]
-    if all(finding.good for finding in findings):
-        findings += _connections(config)
-    return findings
+    well = True
+    for finding in (*_machine(config), *_services(config)):
+        well &= finding.good
+        yield finding
+    if well:
+        yield from _connections(config)
 
 
 def _machine(config: StackConfig) -> Iterator[Finding]:
@@ -63,7 +64,18 @@ def _machine(config: StackConfig) -> Iterator[Finding]:
     program = shutil.which(catalog.label_studio_program())
     remedy = f"run `make setup`, or set {catalog.LABEL_STUDIO_VARIABLE} to the program."
     yield Finding("Label Studio's program", program is not None, program or f"missing: {remedy}")
-    yield _guarded("default checkpoint", lambda: _checkpoint(config))
+    yield guarded("default checkpoint", lambda: _checkpoint(config))
+    yield _disk(config)
+
+
+def _disk(config: StackConfig) -> Finding:
+    """Room where the data folder is, or will be made."""
+    folder = next(one for one in (config.data, *config.data.parents) if one.exists())
+    free = shutil.disk_usage(folder).free / 2**30
+    detail = f"{free:.1f} GiB free for {config.data}"
+    if free >= LEAST_GIGABYTES:
+        return Finding("disk", True, detail)
+    return Finding("disk", False, f"{detail}: make room for {LEAST_GIGABYTES:.0f}, or move it with --data.")
 
 
 def _checkpoint(config: StackConfig) -> Finding:
@@ -90,54 +102,15 @@ def _service(name: str, url: str, port: int) -> Finding:
 
 
 def _connections(config: StackConfig) -> Iterator[Finding]:
-    yield _guarded("token", lambda: _token(config))
-    yield _guarded("backend in Label Studio", lambda: _backend(config))
-    yield _guarded("model version", lambda: _model_version(config))
-    yield _guarded("Prefect worker", lambda: _worker(config))
-
-
-def _token(config: StackConfig) -> Finding:
-    with LabelStudio(config.label_studio_url, config.secrets.token) as client:
-        return Finding("token", True, f"Label Studio takes it as {client.user()['email']}")
-
-
-def _backend(config: StackConfig) -> Finding:
-    name = "backend in Label Studio"
     with LabelStudio(config.label_studio_url, config.secrets.token) as client:
         project = client.project(TITLE)
-        backends = client.backends(project["id"]) if project else []
-    connected = [one for one in backends if one["title"] == BACKEND_TITLE]
-    if not connected:
-        return Finding(name, False, f"project {TITLE!r} has none: run `maskloop up`, which connects it.")
-    return _backend_state(name, connected[0])
-
-
-def _backend_state(name: str, backend: dict[str, Any]) -> Finding:
-    if backend["state"] == "CO":
-        return Finding(name, True, f"connected at {backend['url']}")
-    return Finding(name, False, f"{backend['url']}: {backend['error_message']} {SSRF_HINT}")
-
-
-def _model_version(config: StackConfig) -> Finding:
-    from pipelines.registry import CHAMPION, Registry
-
-    served = httpx.get(f"{config.backend_url}/health", timeout=5.0, trust_env=False).json()["model_version"]
-    champion = Registry(config.mlflow_url).holder(CHAMPION)
-    wanted = f"maskloop-v{champion.number}" if champion else "no champion"
-    if served == wanted:
-        return Finding("model version", True, f"{served} is served, and is the champion")
-    detail = f"{served} is served, but the champion is {wanted}: {config.log('backend')} tells why."
-    return Finding("model version", False, detail)
+        if project is None:
+            yield Finding("project", False, f"{TITLE!r} is missing: run `maskloop up`, which makes it.")
+            return
+        yield from examine_links(client, Links(project["id"], config.backend_url, config.mlflow_url))
+    yield guarded("Prefect worker", lambda: _worker(config))
 
 
 def _worker(config: StackConfig) -> Finding:
     online = catalog.worker_is_online(config)
     return Finding("Prefect worker", online, "online" if online else "none is online: run `maskloop up`.")
-
-
-def _guarded(name: str, look: Callable[[], Finding]) -> Finding:
-    """A look that raises is a finding too."""
-    try:
-        return look()
-    except (MaskloopError, httpx.HTTPError) as error:
-        return Finding(name, False, str(error))

@@ -33,4 +33,8 @@ class DataFolderBusyError(StackError):
 
 
 class RefusedError(StackError):
-    """Label Studio answered with an error."""
+    """Label Studio answered with an error; `status` is that of HTTP."""
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status

@@ -1,21 +1,26 @@
-"""The part of Label Studio's HTTP interface that the stack needs."""
+"""The part of Label Studio's HTTP interface that the stack, `connect` and `doctor` need."""
 
+import json
+import re
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self
 
 import httpx
 
+from pipelines.credentials import Credentials
 from pipelines.stack.errors import RefusedError, StackError
 
 
 class LabelStudio:
-    """A client with a legacy token. Every method raises RefusedError on an answer of 400 and above."""
+    """A client with a token of either kind. Its methods raise RefusedError on an answer of 400 and above."""
 
     def __init__(self, url: str, token: str) -> None:
-        self.url = url
+        self.url = url.rstrip("/")
+        self.credentials = Credentials(self.url, token)
         self._client = httpx.Client(
-            base_url=url,
-            headers={"Authorization": f"Token {token}"},
+            base_url=self.url,
+            auth=self.credentials,
             timeout=120.0,  # an interactive request waits for the backend
             trust_env=False,
         )
@@ -36,6 +41,9 @@ class LabelStudio:
         found = self._ask("GET", "/api/projects", params={"title": title, "page_size": 100})["results"]
         return min((one for one in found if one["title"] == title), key=lambda one: one["id"], default=None)
 
+    def project_numbered(self, project: int) -> dict[str, Any]:
+        return dict(self._ask("GET", f"/api/projects/{project}"))
+
     def create_project(self, **fields: object) -> dict[str, Any]:
         return dict(self._ask("POST", "/api/projects", json=fields))
 
@@ -47,6 +55,18 @@ class LabelStudio:
         query = {"project": project, "page_size": 1000, "fields": "all"}
         return list(self._ask("GET", "/api/tasks", params=query)["tasks"])
 
+    def tasks_by_id(self, project: int, size: int) -> Iterator[list[dict[str, Any]]]:
+        """All tasks with annotations and predictions, in the order of their numbers, `size` at a time."""
+        query = json.dumps({"ordering": ["tasks:id"]})
+        page, read, total = 1, 0, 1
+        while read < total:
+            asked = {"project": project, "page": page, "page_size": size, "fields": "all", "query": query}
+            answer = self._ask("GET", "/api/tasks", params=asked)
+            page, read, total = page + 1, read + len(answer["tasks"]), answer["total"]
+            if not answer["tasks"]:
+                return
+            yield answer["tasks"]
+
     def task(self, task: int) -> dict[str, Any]:
         return dict(self._ask("GET", f"/api/tasks/{task}"))
 
@@ -54,23 +74,29 @@ class LabelStudio:
         """Add an image as a task."""
         self._ask("POST", f"/api/projects/{project}/import", files={"file": (name, data)})
 
+    def add_predictions(self, project: int, predictions: Sequence[dict[str, Any]]) -> int:
+        """Store predictions of tasks; returns how many Label Studio made."""
+        path = f"/api/projects/{project}/import/predictions"
+        return int(self._ask("POST", path, json=list(predictions))["created"])
+
+    def prediction_counts(self, project: int) -> dict[str, int]:
+        """How many predictions of each model version are stored."""
+        found = dict(self._ask("GET", f"/api/projects/{project}/model-versions/"))
+        return {str(version): int(count) for version, count in found.items() if count}
+
     def backends(self, project: int) -> list[dict[str, Any]]:
+        """The ML backends of a project. Label Studio asks each for its state before it answers."""
         return list(self._ask("GET", "/api/ml", params={"project": project}))
 
-    def connect_backend(self, project: int, url: str, title: str) -> dict[str, Any]:
-        fields = {
-            "project": project,
-            "url": url,
-            "title": title,
-            "is_interactive": True,
-            "auth_method": "NONE",
-        }
+    def create_backend(self, **fields: object) -> dict[str, Any]:
         return dict(self._ask("POST", "/api/ml", json=fields))
 
-    def move_backend(self, backend: int, project: int, url: str) -> None:
-        """Tell a connection its new address; without the project Label Studio answers 500."""
-        fields = {"project": project, "url": url, "is_interactive": True}
-        self._ask("PATCH", f"/api/ml/{backend}", json=fields)
+    def update_backend(self, backend: int, **fields: object) -> dict[str, Any]:
+        """Change a connection, which Label Studio tries anew; without the project it answers 500."""
+        return dict(self._ask("PATCH", f"/api/ml/{backend}", json=fields))
+
+    def delete_backend(self, backend: int) -> None:
+        self._ask("DELETE", f"/api/ml/{backend}")
 
     def webhooks(self, project: int) -> list[dict[str, Any]]:
         return list(self._ask("GET", "/api/webhooks/", params={"project": project}))
@@ -79,7 +105,11 @@ class LabelStudio:
         self._ask("POST", "/api/webhooks/", json=fields)
 
     def update_webhook(self, webhook: int, **fields: object) -> None:
+        """Change a webhook; without its actions Label Studio takes them away."""
         self._ask("PATCH", f"/api/webhooks/{webhook}/", json=fields)
+
+    def delete_webhook(self, webhook: int) -> None:
+        self._ask("DELETE", f"/api/webhooks/{webhook}/")
 
     def predict(self, backend: int, task: int, prompts: list[dict[str, Any]]) -> dict[str, Any]:
         """The backend's answer to clicks on a task, asked for as the editor does; empty when it has none.
@@ -101,10 +131,35 @@ class LabelStudio:
             answer = self._client.request(method, path, **request)
         except httpx.HTTPError as error:
             raise StackError(
-                f"Label Studio does not answer at {self.url} ({error}): start it with `maskloop up`."
+                f"Label Studio does not answer at {self.url} ({error}): start it (ours: `maskloop up`), or "
+                "correct the address."
             ) from error
         if answer.is_error:
             raise RefusedError(
-                f"Label Studio refused {method} {path} ({answer.status_code}): {answer.text[:500]}"
+                f"Label Studio refused {method} {path} ({answer.status_code}): {_complaint(answer)}",
+                status=answer.status_code,
             )
-        return answer.json() if answer.content else None
+        return _read(answer, self.url) if answer.content else None
+
+
+def _read(answer: httpx.Response, url: str) -> Any:
+    try:
+        return answer.json()
+    except ValueError as error:
+        raise StackError(f"{url} answers with something else than JSON: is it a Label Studio?") from error
+
+
+def _complaint(answer: httpx.Response) -> str:
+    """What Label Studio has against a request, without its marks of HTML."""
+    try:
+        body = dict(answer.json())
+    except (ValueError, TypeError):
+        return answer.text[:500]
+    faults = body.get("validation_errors") or {}
+    said = [f"{field}: {_joined(fault)}" for field, fault in faults.items() if field != "non_field_errors"]
+    said = [*said, _joined(faults.get("non_field_errors", []))] if faults else [str(body.get("detail", body))]
+    return re.sub(r"<[^>]+>", "", " ".join(said)).strip()[:800]
+
+
+def _joined(fault: Any) -> str:
+    return " ".join(map(str, fault)) if isinstance(fault, list) else str(fault)

@@ -35,8 +35,8 @@ def test_project__second_start_changes_nothing(stack: Stack) -> None:
 
     assert project.ensure_project(client) == stack.project
     project.ensure_samples(client, stack.project, load_samples())
-    assert project.ensure_backend(client, stack.project, config.backend_url) == stack.backend
-    project.ensure_webhook(client, stack.project, config.backend_url, config.secrets.webhook)
+    secret = config.secrets.webhook
+    assert project.ensure_connection(client, stack.project, config.backend_url, secret) == stack.backend
 
     assert [task["id"] for task in client.tasks(stack.project)] == before
     assert len(before) == len(load_samples())
@@ -49,16 +49,3 @@ def test_project__webhook_carries_the_secret(stack: Stack) -> None:
 
     assert webhook["url"] == f"{stack.config.backend_url}/webhook"
     assert webhook["headers"] == {"X-Maskloop-Secret": stack.config.secrets.webhook}
-
-
-@pytest.mark.stack
-def test_project__backend_moves_to_another_address(stack: Stack) -> None:
-    client = stack.label_studio
-    elsewhere = stack.config.backend_url.replace(HOST, "localhost")
-    client.move_backend(stack.backend, stack.project, elsewhere)
-
-    project.ensure_backend(client, stack.project, stack.config.backend_url)
-
-    (backend,) = client.backends(stack.project)
-    assert backend["url"] == stack.config.backend_url
-    assert backend["state"] == "CO"
