@@ -9,11 +9,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
+from maskloop.regions import Shape
 from pipelines.errors import InterfaceError
 
 Element = ElementTree.Element
 
-SHAPES = {"brush": "BrushLabels", "polygon": "PolygonLabels", "bitmask": "BitmaskLabels"}
+SHAPES: dict[Shape, str] = {"brush": "BrushLabels", "polygon": "PolygonLabels", "bitmask": "BitmaskLabels"}
 """How a mask is stored, and the control that stores it so."""
 
 # The controls that ask: name, tag, and what the labeler reads above it.
@@ -53,7 +54,7 @@ class Interface:
     box: Control | None
 
     @property
-    def shape(self) -> str | None:
+    def shape(self) -> Shape | None:
         """The shape in which masks are stored: that of the first control that takes them."""
         return next(
             (shape for shape, tag in SHAPES.items() if self.outputs and self.outputs[0].tag == tag), None

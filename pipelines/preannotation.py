@@ -19,10 +19,9 @@ from maskloop.arrays import Image, Mask
 from maskloop.errors import MaskError, MaskloopError
 from maskloop.evaluation import BatchSegmenter
 from maskloop.images import decode_image
-from maskloop.masks import encode_brush
 from maskloop.predictor import Predictor, Request
 from maskloop.proposals import ProposalConfig, propose
-from maskloop.regions import Region, regions
+from maskloop.regions import Region, region_value, regions
 from pipelines.errors import InterfaceError, RegistryError
 from pipelines.interface import SHAPES, Interface, read_interface
 from pipelines.stack.errors import RefusedError
@@ -184,7 +183,7 @@ class _Worker:
     def _result(self, found: Found, image_sha256: str) -> dict[str, Any]:
         """A mask as Label Studio keeps it."""
         height, width = found.mask.shape
-        shape = str(self.interface.shape)
+        shape = self.interface.shape or "brush"
         kind = f"{shape}labels"
         return {
             "id": secrets.token_hex(8),
@@ -202,15 +201,8 @@ class _Worker:
                 "source": f"preannotation from {self.plan.source}",
                 "score": round(found.score, 4),
             },
-            "value": _value(found.mask, shape) | {kind: [found.label]},
+            "value": region_value(found.mask, shape) | {kind: [found.label]},
         }
-
-
-def _value(mask: Mask, shape: str) -> dict[str, Any]:
-    """A mask in the shape that the project stores."""
-    if shape != "brush":
-        raise InterfaceError(f"Pre-annotation stores masks as brush, and the project as {shape}.")
-    return {"format": "rle", "rle": encode_brush(mask)}
 
 
 def _check(interface: Interface, plan: Plan) -> Interface:

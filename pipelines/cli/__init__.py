@@ -3,6 +3,8 @@
 import typer
 
 from maskloop.errors import MaskloopError
+from pipelines.cli.clicks import clicks
+from pipelines.cli.connecting import connect, preannotate
 from pipelines.cli.costs import model_info
 from pipelines.cli.measuring import evaluate, report
 from pipelines.cli.networks import ablate, train
@@ -10,7 +12,11 @@ from pipelines.cli.predicting import predict
 from pipelines.cli.stack import demo, doctor, up
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-for command in (predict, evaluate, report, train, ablate, model_info, up, demo, doctor):
+COMMANDS = (
+    *(predict, evaluate, report, train, ablate, model_info),
+    *(up, demo, connect, doctor, preannotate, clicks),
+)
+for command in COMMANDS:
     app.command()(command)
 
 
