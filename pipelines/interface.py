@@ -14,7 +14,8 @@ from pipelines.errors import InterfaceError
 
 Element = ElementTree.Element
 
-SHAPES: dict[Shape, str] = {"brush": "BrushLabels", "polygon": "PolygonLabels", "bitmask": "BitmaskLabels"}
+_SHAPES: dict[str, Shape] = {"BrushLabels": "brush", "PolygonLabels": "polygon", "BitmaskLabels": "bitmask"}
+SHAPES: dict[str, str] = {shape: tag for tag, shape in _SHAPES.items()}
 """How a mask is stored, and the control that stores it so."""
 
 # The controls that ask: name, tag, and what the labeler reads above it.
@@ -56,9 +57,7 @@ class Interface:
     @property
     def shape(self) -> Shape | None:
         """The shape in which masks are stored: that of the first control that takes them."""
-        return next(
-            (shape for shape, tag in SHAPES.items() if self.outputs and self.outputs[0].tag == tag), None
-        )
+        return _SHAPES.get(self.outputs[0].tag) if self.outputs else None
 
     @property
     def labels(self) -> tuple[str, ...]:
