@@ -138,8 +138,8 @@ def regions(results: Sequence[Result], prompts: frozenset[str] = frozenset()) ->
 def _geometry(result: Result) -> str:
     """Which geometry a result carries by its type and its values; empty for none."""
     geometry = str(result.get("type", "")).removesuffix("labels")
-    needed = _GEOMETRIES_NEED.get(geometry)
-    return geometry if needed and needed in result.get("value", {}) else ""
+    needed, value = _GEOMETRIES_NEED.get(geometry), result.get("value")
+    return geometry if needed and isinstance(value, Mapping) and needed in value else ""
 
 
 def _label(result: Result) -> str:

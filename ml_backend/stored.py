@@ -8,6 +8,7 @@ himself. Only a negative click that comes first can mean nothing but a mask that
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -77,11 +78,12 @@ class Stored:
         outputs = {output.name: output for output in controls.outputs}
         for region in reversed(_candidates(task, positive=clicks[0].positive)):
             output = outputs.get(region.from_name)
-            if output is None or region.type != output.type or not _has_label(region, prompts.label):
+            if output is None or region.type != output.type:
                 continue
             name = hashlib.sha256(region.value).hexdigest()
             runs = self._runs(region, name, height, width)
-            if runs is not None and runs.contains(*_pixel(clicks[0])):
+            # where the pixel is known, the label is looked up last: it stands behind thousands of numbers
+            if runs is not None and runs.contains(*_pixel(clicks[0])) and _has_label(region, prompts.label):
                 return Target(region.id, output, runs, name)
         return None
 
@@ -130,11 +132,16 @@ def _candidates(task: Task, positive: bool) -> list[_Region]:
 
 
 def _newest_draft(task: Task) -> list[_Region]:
-    drafts = _holders(task.drafts)
-    return list(_regions(max(drafts, key=lambda draft: draft.updated_at or ""))) if drafts else []
+    return _read_newest(bytes(task.drafts))
 
 
-def _holders(stored: Raw) -> list[_Holder]:
+@lru_cache(maxsize=8)  # the clicks on an object find the same draft again and again
+def _read_newest(drafts: bytes) -> list[_Region]:
+    found = _holders(drafts)
+    return list(_regions(max(found, key=lambda draft: draft.updated_at or ""))) if found else []
+
+
+def _holders(stored: Raw | bytes) -> list[_Holder]:
     try:
         return msgspec.json.decode(stored, type=list[_Holder])
     except msgspec.DecodeError:  # numbers instead of records, in some editions: nothing to look at
