@@ -1,6 +1,9 @@
 """Pre-annotation of a project, on a Label Studio that runs, with the committed checkpoint."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -19,8 +22,10 @@ from pipelines.interface import build_interface
 from pipelines.labelstudio import LabelStudioProject
 from pipelines.preannotation import BOXES, Model, Outcome, Plan, preannotate
 from pipelines.samples import SamplePhoto, load_samples
+from pipelines.stack import catalog
 from pipelines.stack.config import REPOSITORY
 from pipelines.stack.label_studio import LabelStudio
+from pipelines.stack.prefect_api import prefect_command
 from pipelines.stack.project import uploaded_name
 from pipelines.stack.up import Stack
 
@@ -200,3 +205,24 @@ def test_interface__takes_no_masks(stack: Stack, project: int, client: LabelStud
     client.update_project(project, label_config='<View><Image name="image" value="$image"/></View>')
     with pytest.raises(InterfaceError, match="takes no masks"):
         run(stack, project, model, Plan())
+
+
+def test_flow__by_the_champion(stack: Stack, project: int, photos: dict[str, SamplePhoto]) -> None:
+    client, config = stack.label_studio, stack.config
+    client.update_project(project, label_config=build_interface(["Object"]))
+    client.upload(project, "photo.png", next(iter(photos.values())).image_bytes)
+    flow = "from pipelines.flows.preannotate import preannotate; preannotate(limit=1)"
+
+    done = subprocess.run(
+        [sys.executable, "-c", flow],
+        env=os.environ | catalog.prefect_environment(config) | catalog.flow_environment(config, project),
+        cwd=config.root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert "1 of 1 tasks" in done.stderr
+    assert client.prediction_counts(project) == {"maskloop-v1": 1}
+    assert "preannotate/preannotate" in prefect_command(config, "deployment", "ls")
