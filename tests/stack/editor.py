@@ -32,7 +32,10 @@ PLACE = """([col, row]) => {
     return [box.x + x, box.y + y];
 }"""
 LOADED = "() => window.Htx?.annotationStore?.selected?.names.get('image')?.naturalWidth > 1"
-REGIONS = "Htx.annotationStore.selected.regionStore.regions.filter(one => !one.dynamic).map(one => one.cleanId)"
+REGIONS = (
+    "Htx.annotationStore.selected.regionStore.regions.filter(one => !one.dynamic).map(one => one.cleanId)"
+)
+PROMPTS = f"{ALL}.filter(one => one.dynamic).map(one => one.cleanId)"
 PROMPT_CONTROLS = ("include", "exclude", "box")
 """As they stand in the labelling interface; the control that takes the masks follows."""
 DRAFT_MILLISECONDS = 30_000
@@ -67,7 +70,7 @@ class Editor:
         context = browser.new_context(viewport={"width": 1600, "height": 1000})
         context.add_init_script(SETTINGS)
         self._stack = stack
-        self._project = stack.project if project is None else project
+        self.project = stack.project if project is None else project
         self.task = task
         self._login = login or (EMAIL, stack.config.secrets.password)
         self.page: Page = context.new_page()
@@ -86,7 +89,7 @@ class Editor:
     def reopen(self) -> None:
         """Load the page anew, as somebody who comes back to the task."""
         page = self.page
-        page.goto(f"{self._stack.config.label_studio_url}/projects/{self._project}/data?task={self.task}")
+        page.goto(f"{self._stack.config.label_studio_url}/projects/{self.project}/data?task={self.task}")
         page.wait_for_selector(".konvajs-content canvas")
         page.wait_for_function(LOADED)
         self._await_layout()
@@ -142,6 +145,18 @@ class Editor:
     def regions(self) -> list[str]:
         """Names of the regions that are accepted or drawn; questions to the model do not count."""
         return list(self.page.evaluate(REGIONS))
+
+    @property
+    def prompts(self) -> list[str]:
+        """Names of the clicks and boxes that wait for their suggestion to be accepted."""
+        return list(self.page.evaluate(PROMPTS))
+
+    def start_anew(self) -> None:
+        """Begin an annotation beside those that others have made."""
+        self.page.click("[aria-label='Create an annotation']")
+        self.page.wait_for_function("() => Htx.annotationStore.selected.regionStore.regions.length == 0")
+        self.page.wait_for_function(LOADED)
+        self._await_layout()
 
     def accept(self) -> None:
         self.page.click("[data-testid=bottombar-accept-suggestions-button]")
