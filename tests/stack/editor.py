@@ -32,9 +32,8 @@ PLACE = """([col, row]) => {
     return [box.x + x, box.y + y];
 }"""
 LOADED = "() => window.Htx?.annotationStore?.selected?.names.get('image')?.naturalWidth > 1"
-REGIONS = (
-    "Htx.annotationStore.selected.regionStore.regions.filter(one => !one.dynamic).map(one => one.cleanId)"
-)
+ALL = "Htx.annotationStore.selected.regionStore.regions"
+REGIONS = f"{ALL}.filter(one => !one.dynamic).map(one => one.cleanId)"
 PROMPTS = f"{ALL}.filter(one => one.dynamic).map(one => one.cleanId)"
 PROMPT_CONTROLS = ("include", "exclude", "box")
 """As they stand in the labelling interface; the control that takes the masks follows."""
