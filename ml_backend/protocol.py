@@ -78,10 +78,16 @@ class PredictRequest(Struct):
 
     @property
     def prompts(self) -> list[Prompt]:
-        """The prompts of the labeler: none when a task is opened or predicted in a batch."""
+        """The prompts of the labeler, each once: none when a task is opened or predicted in a batch.
+
+        A click comes once for every control whose label is selected, first for the one of the tool at hand:
+        a labeler who goes from `include` to `exclude` leaves both selected.
+        """
         if self.params is None or self.params.context is None:
             return []
-        return self.params.context.result or []
+        prompts = self.params.context.result or []
+        first = {prompt.id: prompt for prompt in reversed(prompts)}
+        return [prompt for prompt in prompts if not prompt.id or prompt is first[prompt.id]]
 
     @property
     def project_id(self) -> int | None:

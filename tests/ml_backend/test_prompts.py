@@ -145,3 +145,22 @@ def test_read_prompts__turned_image():
 def test_read_prompts__other_shape():
     with pytest.raises(RequestError, match="'ellipselabels'"):
         read_prompts([keypoint(50, 50, type="ellipselabels")])
+
+
+def test_prompts__labels_of_two_controls_are_selected():
+    """The tool's own control comes first: the click is negative, and one."""
+    place = {"x": 50.0, "y": 50.0, "width": 0.2, "keypointlabels": ["Cell"]}
+    result = [
+        {"id": id, "type": "keypointlabels", "from_name": name, "is_positive": True, "value": place}
+        for id, name in [("a", "include"), ("b", "exclude"), ("b", "include")]
+    ]
+    request = captured({"tasks": [], "params": {"context": {"result": result}}})
+
+    assert [prompt.from_name for prompt in request.prompts] == ["include", "exclude"]
+
+
+def test_prompts__without_ids():
+    place = {"x": 50.0, "y": 50.0, "width": 0.2, "keypointlabels": ["Cell"]}
+    result = [{"type": "keypointlabels", "value": place}, {"type": "keypointlabels", "value": place}]
+
+    assert len(captured({"tasks": [], "params": {"context": {"result": result}}}).prompts) == 2

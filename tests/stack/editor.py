@@ -1,10 +1,12 @@
 """Label Studio's editor in a real browser, as a labeler sees it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, Playwright, Response
+from playwright.sync_api import Browser, Page, Playwright
 
 from pipelines.stack.config import EMAIL
 from pipelines.stack.up import Stack
@@ -30,8 +32,15 @@ PLACE = """([col, row]) => {
     return [box.x + x, box.y + y];
 }"""
 LOADED = "() => window.Htx?.annotationStore?.selected?.names.get('image')?.naturalWidth > 1"
-CONTROLS = ["include", "exclude", "box", "brush"]
-"""As they stand in the labelling interface."""
+ALL = "Htx.annotationStore.selected.regionStore.regions"
+REGIONS = f"{ALL}.filter(one => !one.dynamic).map(one => one.cleanId)"
+PROMPTS = f"{ALL}.filter(one => one.dynamic).map(one => one.cleanId)"
+PROMPT_CONTROLS = ("include", "exclude", "box")
+"""As they stand in the labelling interface; the control that takes the masks follows."""
+DRAFT_MILLISECONDS = 30_000
+"""The editor saves a draft about every five seconds."""
+
+Answer = dict[str, Any]
 
 
 def launch(playwright: Playwright) -> Browser:
@@ -42,24 +51,44 @@ def launch(playwright: Playwright) -> Browser:
 
 
 class Editor:
-    """A task that is open in the editor of somebody who is logged in."""
+    """A task that is open in the editor of somebody who is logged in.
 
-    def __init__(self, browser: Browser, stack: Stack, task: int) -> None:
+    Args:
+        project: of the task; None: the demo's.
+        login: email and password; None: the stack's own labeler.
+    """
+
+    def __init__(
+        self,
+        browser: Browser,
+        stack: Stack,
+        task: int,
+        project: int | None = None,
+        login: tuple[str, str] | None = None,
+    ) -> None:
         context = browser.new_context(viewport={"width": 1600, "height": 1000})
         context.add_init_script(SETTINGS)
         self._stack = stack
-        self._task = task
+        self.project = stack.project if project is None else project
+        self.task = task
+        self._login = login or (EMAIL, stack.config.secrets.password)
         self.page: Page = context.new_page()
         self.page.set_default_timeout(60_000)
 
     def open(self) -> None:
         page, url = self.page, self._stack.config.label_studio_url
+        email, password = self._login
         page.goto(f"{url}/user/login/")
-        page.fill("input[name=email]", EMAIL)
-        page.fill("input[name=password]", self._stack.config.secrets.password)
+        page.fill("input[name=email]", email)
+        page.fill("input[name=password]", password)
         page.click("button[type=submit]")
         page.wait_for_url(lambda address: "/user/login" not in address, wait_until="commit")
-        page.goto(f"{self._stack.project_url}?task={self._task}")
+        self.reopen()
+
+    def reopen(self) -> None:
+        """Load the page anew, as somebody who comes back to the task."""
+        page = self.page
+        page.goto(f"{self._stack.config.label_studio_url}/projects/{self.project}/data?task={self.task}")
         page.wait_for_selector(".konvajs-content canvas")
         page.wait_for_function(LOADED)
         self._await_layout()
@@ -67,40 +96,102 @@ class Editor:
             page.click("[data-testid=bottombar-auto-annotation-toggle]", force=True)
 
     def choose(self, control: str, label: str) -> None:
-        """Take the smart tool for points, and a label of one of the controls."""
-        self._take_tool("key-point-tool", index=CONTROLS.index(control))
+        """Take the smart tool of one of the controls, and its label."""
+        if control == "box":
+            self._take_tool("rectangle-tool", index=0)
+        else:
+            self._take_tool("key-point-tool", index=PROMPT_CONTROLS.index(control))
         if self.page.evaluate(f"Htx.annotationStore.selected.names.get('{control}').isSelected"):
             return  # a second click would deselect it
-        row = self.page.locator(".lsf-labels").nth(CONTROLS.index(control))
+        row = self.page.locator(".lsf-labels").nth(PROMPT_CONTROLS.index(control))
         row.locator(".lsf-label", has_text=label).click()
 
-    def click(self, row: int, col: int) -> dict[str, Any]:
-        """Click a pixel, wait for the suggestion, and return what the backend answered."""
+    def place(self, row: int, col: int) -> tuple[float, float]:
+        """Where a pixel of the image lies on the page, as (x, y)."""
         x, y = self.page.evaluate(PLACE, [col, row])
-        with self.page.expect_response(lambda answer: "/interactive-annotating" in answer.url) as caught:
+        return x, y
+
+    def click(self, row: int, col: int, key: str | None = None) -> Answer:
+        """Click a pixel, wait for the suggestion, and return what the backend answered.
+
+        Args:
+            key: held down meanwhile: Alt excludes, Control clicks on what lies under a mask.
+        """
+        x, y = self.place(row, col)
+        with self._answer() as answers:
+            if key:
+                self.page.keyboard.down(key)
             self.page.mouse.click(x, y)
-        answer: Response = caught.value
-        self.page.wait_for_function("() => !Htx.awaitingSuggestions")
-        return dict(answer.json()["data"])
+            if key:
+                self.page.keyboard.up(key)
+        return answers[0]
+
+    def draw_box(self, top: int, left: int, bottom: int, right: int) -> Answer:
+        """Draw a box from one pixel to another, and return what the backend answered."""
+        start, end = self.place(top, left), self.place(bottom, right)
+        with self._answer() as answers:
+            self.page.mouse.move(*start)
+            self.page.mouse.down()
+            self.page.mouse.move(*end, steps=8)
+            self.page.mouse.up()
+        return answers[0]
 
     @property
     def suggestions(self) -> int:
         return int(self.page.evaluate("Htx.annotationStore.selected.suggestions.size"))
 
     @property
-    def brushed_regions(self) -> int:
-        count = (
-            "Htx.annotationStore.selected.regionStore.regions.filter(one => one.type == 'brushregion').length"
-        )
-        return int(self.page.evaluate(count))
+    def regions(self) -> list[str]:
+        """Names of the regions that are accepted or drawn; questions to the model do not count."""
+        return list(self.page.evaluate(REGIONS))
+
+    @property
+    def prompts(self) -> list[str]:
+        """Names of the clicks and boxes that wait for their suggestion to be accepted."""
+        return list(self.page.evaluate(PROMPTS))
+
+    def start_anew(self) -> None:
+        """Begin an annotation beside those that others have made."""
+        self.page.click("[aria-label='Create an annotation']")
+        self.page.wait_for_function("() => Htx.annotationStore.selected.regionStore.regions.length == 0")
+        self.page.wait_for_function(LOADED)
+        self._await_layout()
 
     def accept(self) -> None:
         self.page.click("[data-testid=bottombar-accept-suggestions-button]")
         self.page.wait_for_function("() => Htx.annotationStore.selected.suggestions.size == 0")
 
+    def await_draft(self, region: str) -> None:
+        """Wait until the draft that a request will carry holds a region."""
+        for _ in range(DRAFT_MILLISECONDS // 250):
+            drafts = self._stack.label_studio.task(self.task)["drafts"]
+            if any(one["id"] == region for draft in drafts for one in draft["result"]):
+                return
+            self.page.wait_for_timeout(250)
+        pytest.fail(f"Label Studio saved no draft with region {region} in {DRAFT_MILLISECONDS} ms.")
+
     def submit(self) -> None:
-        with self.page.expect_response(lambda answer: f"/tasks/{self._task}/annotations" in answer.url):
+        with self.page.expect_response(lambda answer: f"/tasks/{self.task}/annotations" in answer.url):
             self.page.click("[data-testid=bottombar-submit-button]")
+
+    def update(self) -> None:
+        """Save an annotation that was submitted before."""
+        with self.page.expect_response(
+            lambda answer: "/api/annotations/" in answer.url and answer.request.method == "PATCH"
+        ):
+            self.page.click("[data-testid=bottombar-update-button]")
+
+    @contextmanager
+    def _answer(self) -> Iterator[list[Answer]]:
+        """What the backend answers to what is done in the block, once the editor shows it."""
+        answers: list[Answer] = []
+        with self.page.expect_response(lambda answer: "/interactive-annotating" in answer.url) as caught:
+            yield answers
+        self.page.wait_for_function("() => !Htx.awaitingSuggestions")
+        body = caught.value.json()
+        if body.get("errors"):
+            pytest.fail(f"The backend failed: {body['errors']}")
+        answers.append(dict(body["data"]))
 
     def _take_tool(self, name: str, index: int) -> None:
         self.page.locator("button.lsf-tool_smart").first.hover()
