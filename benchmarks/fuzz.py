@@ -4,7 +4,6 @@ python -m benchmarks.fuzz --requests 10000
 """
 
 import argparse
-import asyncio
 import json
 import logging
 import random
