@@ -4,6 +4,7 @@ python -m benchmarks.fuzz --requests 10000
 """
 
 import argparse
+import copy
 import json
 import logging
 import random
@@ -130,9 +131,9 @@ def _damage(node: Any, key: Any, chance: random.Random) -> None:
     elif kind < 0.5 and isinstance(value, int | float):
         node[key] = value * chance.choice([-1, 0, 1.5, 1e6])
     elif kind < 0.6 and isinstance(node, list):
-        node.insert(key, value)
+        node.insert(key, copy.deepcopy(value))
     else:
-        node[key] = chance.choice(ODD)
+        node[key] = copy.deepcopy(chance.choice(ODD))
 
 
 def resident_mb() -> float:
