@@ -129,7 +129,7 @@ def _damage(node: Any, key: Any, chance: random.Random) -> None:
     elif kind < 0.4 and isinstance(value, list | str):
         node[key] = value[: chance.randint(0, len(value))]
     elif kind < 0.5 and isinstance(value, int | float):
-        node[key] = value * chance.choice([-1, 0, 1.5, 1e6])
+        node[key] = value * chance.choice([-1, 0, 2, 10**6])
     elif kind < 0.6 and isinstance(node, list):
         node.insert(key, copy.deepcopy(value))
     else:
