@@ -1,6 +1,7 @@
 """What a labeler asks for, through the application: corrections, several people, and those who watch."""
 
 import asyncio
+import copy
 import json
 import logging
 import time
@@ -254,6 +255,25 @@ def test_journal__a_line_for_each_answer(start, wire, tmp_path):
     assert (one.project, one.task, one.label, one.refined, one.shape) == (12, 24, "Cell", False, "brush")
     assert (two.region, two.refined, two.area) == ("stored", True, STORED.sum())
     assert (one.height, one.width, len(one.clicks)) == (48, 64, 1)
+
+
+def test_journal__a_superseded_click_leaves_no_second_entry(start, wire, tmp_path):
+    newer = wire(EXCLUDE)
+    older = copy.deepcopy(newer)
+    older["params"]["context"]["result"].pop()
+
+    async def ask(client: httpx.AsyncClient) -> list[httpx.Response]:
+        tasks = [asyncio.create_task(client.post("/predict", json=wire(ONE_CLICK)))]
+        for body in (older, newer):
+            await asyncio.sleep(0.1)
+            tasks.append(asyncio.create_task(client.post("/predict", json=body)))
+        return [*await asyncio.gather(*tasks), await client.get("/journal")]
+
+    backend = start(DiscPredictor(seconds=0.5), journal=tmp_path / "journal")
+    _, one, other, journal = backend.run(ask)
+    np.testing.assert_array_equal(drawn(region_of(one)), drawn(region_of(other)))
+    entries = [decode_entry(line) for line in journal.content.splitlines()]
+    assert [(entry.task, len(entry.clicks)) for entry in entries] == [(24, 1), (25, 2)]
 
 
 SECRETS = ["hunter2token", "person@example.org", "Jane Doe", "jane.doe", "20eb5cd1-tiny.png", "/data/upload"]
