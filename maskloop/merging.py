@@ -7,6 +7,7 @@ of what changed, only the piece about the click is taken: FocalClick's progressi
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from maskloop.arrays import Mask
 from maskloop.clicks import Click
@@ -44,12 +45,17 @@ def _piece_at(change: Mask, row: int, col: int, radius: int) -> Mask:
     """The connected piece of a change that holds a pixel, cut off from others where only thin strips lead."""
     if not change[row, col]:
         return np.zeros_like(change)
-    kernel = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
-    core = cv2.erode(change.astype(np.uint8), kernel)
+    core = cv2.erode(change.astype(np.uint8), _disc(radius))
     core[row, col] = 1  # a correction may be thin itself
     _, labels = cv2.connectedComponents(core)
-    reached = cv2.dilate((labels == labels[row, col]).astype(np.uint8), kernel)
+    # half a radius farther than it was worn away, or discs would round its corners
+    reached = cv2.dilate((labels == labels[row, col]).astype(np.uint8), _disc(radius + (radius + 1) // 2))
     joined: Mask = (reached > 0) & change
     _, pieces = cv2.connectedComponents(joined.astype(np.uint8))
     piece: Mask = pieces == pieces[row, col]
     return piece
+
+
+def _disc(radius: int) -> npt.NDArray[np.uint8]:
+    side = 2 * radius + 1
+    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)), np.uint8)

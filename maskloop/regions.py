@@ -100,7 +100,7 @@ class Region:
             )
         try:
             return _RUNS[self.geometry](self.result["value"], self.height, self.width)
-        except (KeyError, TypeError, ValueError, ImageError) as error:
+        except (LookupError, TypeError, ValueError, ArithmeticError, ImageError) as error:
             raise MaskError(
                 f"Region {self.id!r} is no {self.geometry} ({error!r}): draw it again."
             ) from error

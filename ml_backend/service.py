@@ -173,6 +173,8 @@ class Service:
         if self._journal is None:
             return
         runs, earlier = found.replayed.last.runs, found.replayed.earlier
+        if found.session.clicks != tuple(question.prompts.clicks(runs.height, runs.width)):
+            return  # the newer click that took this one's place writes its own entry
         task = question.task.id
         self._journal.append(
             Entry(

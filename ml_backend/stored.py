@@ -25,6 +25,9 @@ from ml_backend.protocol import Prompt, Task
 
 CACHE_BYTES = 64 * 2**20
 
+_BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What reading stored JSON may raise: whoever stored it, it is no reason to refuse a click."""
+
 
 class _Holder(Struct):
     """A draft, an annotation or a prediction."""
@@ -97,11 +100,7 @@ class Stored:
             try:
                 (found,) = regions([_plain(region)])
                 runs = found.runs()
-            except (
-                MaskError,
-                ValueError,
-                msgspec.DecodeError,
-            ):  # stored by whomever: no reason to refuse a click
+            except (MaskError, ValueError, *_BROKEN):
                 return None
             self._cache.put(key, runs)
         return runs
@@ -144,7 +143,7 @@ def _read_newest(drafts: bytes) -> list[_Region]:
 def _holders(stored: Raw | bytes) -> list[_Holder]:
     try:
         return msgspec.json.decode(stored, type=list[_Holder])
-    except msgspec.DecodeError:  # numbers instead of records, in some editions: nothing to look at
+    except _BROKEN:  # numbers instead of records, in some editions: nothing to look at
         return []
 
 
@@ -152,7 +151,7 @@ def _regions(holder: _Holder) -> Iterator[_Region]:
     for result in holder.result or []:
         try:
             yield msgspec.json.decode(result, type=_Region)
-        except msgspec.DecodeError:  # a choice or a rating, which is no region
+        except _BROKEN:  # a choice or a rating, which is no region
             continue
 
 
@@ -170,17 +169,17 @@ def _plain(region: _Region) -> dict[str, Any]:
 def _has_label(region: _Region, label: str | None) -> bool:
     try:
         value = msgspec.json.decode(region.value, type=_Labels)
-    except msgspec.DecodeError:
+    except _BROKEN:
         return False
     labels = next((found for found in msgspec.structs.astuple(value) if found), None)
     return label is None or labels is None or label in labels
 
 
 def _rectangle(region: _Region) -> Prompt | None:
-    fields = {"type": region.type, "value": msgspec.json.decode(region.value), "id": region.id}
     try:
+        fields = {"type": region.type, "value": msgspec.json.decode(region.value), "id": region.id}
         return msgspec.convert(fields, Prompt, strict=False)
-    except msgspec.ValidationError:
+    except _BROKEN:
         return None
 
 

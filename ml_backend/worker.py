@@ -24,6 +24,16 @@ class _Waiting(Generic[Work, Result]):
     future: "asyncio.Future[Result]"
     superseded: "list[asyncio.Future[Result]]" = field(default_factory=list)
 
+    @property
+    def futures(self) -> "list[asyncio.Future[Result]]":
+        """Of all who get the answer."""
+        return [self.future, *self.superseded]
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether somebody still waits for it."""
+        return not all(future.done() for future in self.futures)
+
 
 class Worker(Generic[Work, Result]):
     """Runs work in one thread, up to `batch` pieces at a time. It is used from one event loop."""
@@ -72,6 +82,7 @@ class Worker(Generic[Work, Result]):
         """
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         waiting = _Waiting(work, place, prompts, future)
+        self._line = [one for one in self._line if one.is_wanted]
         self._supersede(waiting)
         if len(self._line) >= self._limit:
             raise BusyError(
@@ -99,21 +110,22 @@ class Worker(Generic[Work, Result]):
         loop = asyncio.get_running_loop()
         while self._line:
             taken, self._line = self._line[: self._batch], self._line[self._batch :]
-            taken = [one for one in taken if any(not future.done() for future in _futures(one))]
+            taken = [one for one in taken if one.is_wanted]
             self._running = len(taken)
-            if taken:
-                results = await loop.run_in_executor(self._thread, self._run, [one.work for one in taken])
-                for one, result in zip(taken, results, strict=True):
-                    _resolve(one, result)
+            if not taken:
+                continue
+            try:
+                work = [one.work for one in taken]
+                results = await loop.run_in_executor(self._thread, self._run, work)
+            except Exception as error:  # noqa: BLE001 - raised again for all who asked; the line goes on
+                results = [error] * len(taken)
+            for one, result in zip(taken, results, strict=True):
+                _resolve(one, result)
         self._running, self._task = 0, None
 
 
-def _futures(waiting: _Waiting[Work, Result]) -> "list[asyncio.Future[Result]]":
-    return [waiting.future, *waiting.superseded]
-
-
 def _resolve(waiting: _Waiting[Work, Result], result: Result | Exception) -> None:
-    for future in _futures(waiting):
+    for future in waiting.futures:
         if future.done():  # whoever asked has given up
             continue
         if isinstance(result, Exception):

@@ -75,6 +75,10 @@ def test_mask__ellipse_is_centred():
         ("brushlabels", {"rle": "text"}),
         ("polygonlabels", {"points": [[1, 2]]}),
         ("polygonlabels", {"points": "text"}),
+        ("polygonlabels", {"points": -1}),
+        ("polygonlabels", {"points": []}),
+        ("polygonlabels", {"points": [[1, 2], [3, 4], [5, 10**400]]}),
+        ("brushlabels", {"rle": [10**30]}),
         ("rectanglelabels", {"width": None, "x": 1, "y": 2, "height": 3}),
     ],
 )

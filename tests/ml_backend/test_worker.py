@@ -1,126 +1,264 @@
+"""The worker with a real thread in a real event loop."""
+
 import asyncio
 import threading
+from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
-from ml_backend.errors import BusyError, RequestError
+from ml_backend.errors import BusyError
 from ml_backend.worker import Worker
 
-
-class Recorder:
-    """Answers each piece of work with itself, once it is let go."""
-
-    def __init__(self) -> None:
-        self.calls: list[list[str]] = []
-        self.go = threading.Event()
-
-    def run(self, work):
-        self.go.wait(5)
-        self.calls.append(list(work))
-        return [RequestError("bad") if one == "bad" else one.upper() for one in work]
+NO_PROMPTS: frozenset[str] = frozenset()
 
 
-async def until_running(worker) -> None:
-    async with asyncio.timeout(5):
-        while worker.waiting or not worker.busy:
+class Gate:
+    """Work that is done when the gate opens: everything after the first piece has to wait in line."""
+
+    def __init__(self, batch: int = 1, limit: int = 10) -> None:
+        self.opened = threading.Event()
+        self.batches: list[list[str]] = []
+        self.superseded: list[str] = []
+        self.worker: Worker[str, str] = Worker(self.run, batch, limit, self.superseded.append)
+
+    def run(self, work: Sequence[str]) -> Sequence[str | Exception]:
+        self.batches.append(list(work))
+        self.opened.wait(10)
+        return [ValueError(name) if name.startswith("bad") else name.upper() for name in work]
+
+    def ask(self, name: str, place: object = None, prompts: str = "") -> "asyncio.Task[str]":
+        return asyncio.create_task(self.worker.do(name, place or name, frozenset(prompts)))
+
+    async def first(self) -> "asyncio.Task[str]":
+        """A piece of work that keeps the thread until the gate opens."""
+        task = self.ask("first")
+        while not self.batches:
             await asyncio.sleep(0.001)
+        return task
 
 
-def conversation(steps, batch: int = 1, limit: int = 9):
-    recorder, superseded = Recorder(), []
+def run(gate: Gate, conversation: Callable[[], Awaitable[None]]) -> None:
+    async def bounded() -> None:
+        async with asyncio.timeout(10):
+            await conversation()
+        gate.worker.close()
 
-    async def run():
-        worker = Worker(recorder.run, batch, limit, superseded.append)
-        first = asyncio.create_task(worker.do("first", "elsewhere", frozenset()))
-        await until_running(worker)
-        try:
-            return await steps(worker, recorder, first)
-        finally:
-            recorder.go.set()
-            await asyncio.gather(first, return_exceptions=True)
-            worker.close()
-
-    return asyncio.run(run()), recorder, superseded
+    asyncio.run(bounded())
 
 
-def ask(worker, work: str, prompts: str = "", place: object = "task"):
-    return asyncio.create_task(worker.do(work, place, frozenset(prompts)))
+def test_do__in_the_order_of_asking():
+    gate = Gate()
 
-
-def test_do__in_order_and_in_batches():
-    async def steps(worker, recorder, first):
-        tasks = [ask(worker, work) for work in "abc"]
+    async def conversation() -> None:
+        tasks = [await gate.first(), *(gate.ask(name) for name in "abc")]
         await asyncio.sleep(0)
-        recorder.go.set()
-        return await asyncio.gather(first, *tasks)
-
-    answers, recorder, _ = conversation(steps, batch=2)
-    assert answers == ["FIRST", "A", "B", "C"]
-    assert recorder.calls == [["first"], ["a", "b"], ["c"]]
-
-
-def test_do__newer_work_takes_the_place_of_older():
-    async def steps(worker, recorder, first):
-        tasks = [ask(worker, "one", "x"), ask(worker, "two", "xy"), ask(worker, "three", "xyz")]
+        assert (gate.worker.waiting, gate.worker.busy) == (3, True)
+        gate.opened.set()
+        assert await asyncio.gather(*tasks) == ["FIRST", "A", "B", "C"]
         await asyncio.sleep(0)
-        recorder.go.set()
-        return await asyncio.gather(*tasks)
+        assert (gate.worker.waiting, gate.worker.busy) == (0, False)
 
-    answers, recorder, superseded = conversation(steps)
-    assert answers == ["THREE"] * 3  # whoever asked gets the newest answer
-    assert recorder.calls == [["first"], ["three"]]
-    assert superseded == ["one", "two"]
+    run(gate, conversation)
+    assert gate.batches == [["first"], ["a"], ["b"], ["c"]]
+
+
+def test_do__what_waits_goes_together():
+    gate = Gate(batch=2)
+
+    async def conversation() -> None:
+        tasks = [await gate.first(), *(gate.ask(name) for name in "abc")]
+        await asyncio.sleep(0)
+        gate.opened.set()
+        assert await asyncio.gather(*tasks) == ["FIRST", "A", "B", "C"]
+
+    run(gate, conversation)
+    assert gate.batches == [["first"], ["a", "b"], ["c"]]
+
+
+def test_do__again_after_a_pause():
+    gate = Gate()
+    gate.opened.set()
+
+    async def conversation() -> None:
+        assert await gate.ask("a") == "A"
+        await asyncio.sleep(0.01)
+        assert await gate.ask("b") == "B"
+
+    run(gate, conversation)
+
+
+def test_limit__refuses_what_is_too_much():
+    gate = Gate(limit=2)
+
+    async def conversation() -> None:
+        first, *waiting = [await gate.first(), gate.ask("a"), gate.ask("b")]
+        with pytest.raises(BusyError, match="MASKLOOP_QUEUE"):
+            await gate.ask("c")
+        gate.opened.set()
+        assert await asyncio.gather(first, *waiting) == ["FIRST", "A", "B"]
+
+    run(gate, conversation)
+
+
+def test_limit__a_newer_click_of_a_waiting_one_gets_in():
+    gate = Gate(limit=1)
+
+    async def conversation() -> None:
+        await gate.first()
+        older, newer = gate.ask("older", "place", "x"), gate.ask("newer", "place", "xy")
+        await asyncio.sleep(0)
+        gate.opened.set()
+        assert await asyncio.gather(older, newer) == ["NEWER", "NEWER"]
+
+    run(gate, conversation)
+
+
+def test_superseding__the_older_gets_the_answer_of_the_newest():
+    gate = Gate()
+
+    async def conversation() -> None:
+        await gate.first()
+        tasks = [gate.ask(name, "place", name) for name in ("x", "xy", "xyz")]
+        await asyncio.sleep(0)
+        assert gate.worker.waiting == 1
+        gate.opened.set()
+        assert await asyncio.gather(*tasks) == ["XYZ"] * 3
+
+    run(gate, conversation)
+    assert gate.batches == [["first"], ["xyz"]]
+    assert gate.superseded == ["x", "xy"]
 
 
 @pytest.mark.parametrize(
     ("older", "newer"),
-    [(("x", "task"), ("y", "task")), (("x", "task"), ("xy", "other")), (("", "task"), ("", "task"))],
-    ids=["another mask", "another task", "prompts without names"],
+    [
+        (("place", "x"), ("elsewhere", "xy")),
+        (("place", "xz"), ("place", "xy")),
+        (("place", "xy"), ("place", "x")),
+        (("place", ""), ("place", "x")),
+    ],
+    ids=["another place", "other prompts", "fewer prompts", "no names"],
 )
-def test_do__other_work_is_not_superseded(older, newer):
-    async def steps(worker, recorder, first):
-        tasks = [ask(worker, "one", *older), ask(worker, "two", *newer)]
+def test_superseding__not(older, newer):
+    gate = Gate()
+
+    async def conversation() -> None:
+        await gate.first()
+        tasks = [gate.ask("a", *older), gate.ask("b", *newer)]
         await asyncio.sleep(0)
-        recorder.go.set()
-        return await asyncio.gather(*tasks)
+        gate.opened.set()
+        assert await asyncio.gather(*tasks) == ["A", "B"]
 
-    answers, _, superseded = conversation(steps)
-    assert (answers, superseded) == (["ONE", "TWO"], [])
+    run(gate, conversation)
+    assert gate.superseded == []
 
 
-def test_do__full():
-    async def steps(worker, recorder, first):
-        tasks = [ask(worker, "one"), ask(worker, "two")]
+def test_superseding__what_runs_already_is_not_taken_back():
+    gate = Gate()
+
+    async def conversation() -> None:
+        older = gate.ask("older", "place", "x")
+        while not gate.batches:
+            await asyncio.sleep(0.001)
+        newer = gate.ask("newer", "place", "xy")
         await asyncio.sleep(0)
-        with pytest.raises(BusyError, match="2 clicks wait already"):
-            await worker.do("three", "task", frozenset())
-        recorder.go.set()
-        return await asyncio.gather(*tasks)
+        gate.opened.set()
+        assert await asyncio.gather(older, newer) == ["OLDER", "NEWER"]
 
-    assert conversation(steps, limit=2)[0] == ["ONE", "TWO"]
+    run(gate, conversation)
 
 
-def test_do__an_error_belongs_to_its_own_work():
-    async def steps(worker, recorder, first):
-        tasks = [ask(worker, "bad"), ask(worker, "good")]
+def test_error__is_its_own_only():
+    gate = Gate(batch=3)
+
+    async def conversation() -> None:
+        await gate.first()
+        tasks = [gate.ask(name) for name in ("a", "bad", "b")]
         await asyncio.sleep(0)
-        recorder.go.set()
-        return await asyncio.gather(*tasks, return_exceptions=True)
+        gate.opened.set()
+        a, bad, b = await asyncio.gather(*tasks, return_exceptions=True)
+        assert (a, str(bad), b) == ("A", "bad", "B")
 
-    (bad, good), _, _ = conversation(steps, batch=2)
-    assert isinstance(bad, RequestError)
-    assert good == "GOOD"
+    run(gate, conversation)
 
 
-def test_do__whoever_gave_up_costs_nothing():
-    async def steps(worker, recorder, first):
-        given_up, kept = ask(worker, "one"), ask(worker, "two")
+def test_error__raised_by_the_run_fails_its_batch_and_nothing_after_it():
+    def fail(work: Sequence[str]) -> Sequence[str]:
+        if "bad" in work:
+            raise RuntimeError("out of memory")
+        return work
+
+    worker: Worker[str, str] = Worker(fail, 1, 10)
+
+    async def conversation() -> None:
+        async with asyncio.timeout(5):
+            tasks = [asyncio.create_task(worker.do(name, name, NO_PROMPTS)) for name in ("bad", "good")]
+            bad, good = await asyncio.gather(*tasks, return_exceptions=True)
+            assert (str(bad), good) == ("out of memory", "good")
+            assert await worker.do("later", "later", NO_PROMPTS) == "later"
+
+    asyncio.run(conversation())
+    worker.close()
+
+
+def test_cancelled__is_skipped():
+    gate = Gate()
+
+    async def conversation() -> None:
+        first = await gate.first()
+        given_up, kept = gate.ask("given up"), gate.ask("kept")
         await asyncio.sleep(0)
         given_up.cancel()
         await asyncio.sleep(0)
-        recorder.go.set()
-        return await kept
+        gate.opened.set()
+        assert await asyncio.gather(first, kept) == ["FIRST", "KEPT"]
 
-    answer, recorder, _ = conversation(steps)
-    assert answer == "TWO"
-    assert recorder.calls == [["first"], ["two"]]
+    run(gate, conversation)
+    assert gate.batches == [["first"], ["kept"]]
+
+
+def test_cancelled__is_done_for_the_one_that_it_superseded():
+    gate = Gate()
+
+    async def conversation() -> None:
+        await gate.first()
+        older, newer = gate.ask("older", "place", "x"), gate.ask("newer", "place", "xy")
+        await asyncio.sleep(0)
+        newer.cancel()
+        gate.opened.set()
+        assert await older == "NEWER"
+
+    run(gate, conversation)
+
+
+def test_cancelled__no_longer_counts_as_waiting():
+    gate = Gate(limit=1)
+
+    async def conversation() -> None:
+        await gate.first()
+        given_up = gate.ask("given up")
+        await asyncio.sleep(0)
+        given_up.cancel()
+        await asyncio.sleep(0)
+        kept = gate.ask("kept")
+        await asyncio.sleep(0)
+        gate.opened.set()
+        assert await kept == "KEPT"
+
+    run(gate, conversation)
+
+
+def test_close__gives_up_what_waits():
+    gate = Gate()
+
+    async def conversation() -> None:
+        first, waiting = await gate.first(), gate.ask("a")
+        await asyncio.sleep(0)
+        gate.worker.close()
+        gate.opened.set()
+        assert await first == "FIRST"
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+    run(gate, conversation)
+    assert gate.batches == [["first"]]
