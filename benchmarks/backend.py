@@ -22,7 +22,7 @@ from maskloop.clicks import Click
 
 CONFIG = """<View><Image name="image" value="$image"/>
   <BrushLabels name="brush" toName="image"><Label value="Object"/></BrushLabels>
-  <KeyPointLabels name="include" toName="image" smart="true" smartOnly="true"><Label value="Object"/></KeyPointLabels>
+  <KeyPointLabels name="include" toName="image" smartOnly="true"><Label value="Object"/></KeyPointLabels>
 </View>"""
 
 

@@ -1,4 +1,4 @@
-"""Milliseconds of a click through HTTP: our service beside MobileSAM, on the same 12-megapixel photos in one run.
+"""Milliseconds of a click through HTTP: our service beside MobileSAM, the same 12-megapixel photos, one run.
 
 MobileSAM is asked as Label Studio's own example backend does: it keeps the embedding of one image, uses all
 points, and encodes its mask by the SDK. Photos are sample photos of the demo, enlarged to 4000 x 3000.
@@ -162,7 +162,7 @@ def main() -> None:
             ]
             model = (backend.stage_seconds("predict") - before) * 1000 / len(extra)
             print(
-                f"around the model: {statistics.fmean(extra) - model:.0f} ms of {statistics.fmean(extra):.0f} ms"
+                f"around the model: {statistics.fmean(extra) - model:.0f} of {statistics.fmean(extra):.0f} ms"
             )
             pairs = paired_with_masks(backend.url, names[0], stored_masks(100), 21)[1:]
             tell("without stored masks", [bare for bare, _ in pairs])

@@ -1,8 +1,8 @@
 """Ten thousand clicks of several people at once, while the model is swapped twice.
 
-Every answer is checked: that it is one, that its model is never older than one answered before, and that its mask is, pixel by
-pixel, what the same checkpoint answers offline for this image and these clicks. Images are small and the
-networks untrained, since the service is what is tried; its memory is drawn.
+Every answer is checked: that it is one, that its model is never older than one answered before, and that its
+mask is, pixel by pixel, what the same checkpoint answers offline for this image and these clicks. Images are
+small and the networks untrained, since the service is what is tried; its memory is drawn.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 
 from benchmarks.backend import Backend, question, running_backend, serve_files
@@ -170,11 +171,6 @@ def check(run: Run, reply: httpx.Response, image: int, count: int, newest: int) 
 
 
 def plot(memory: list[tuple[int, float]], swaps: list[int], path: Path) -> None:
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(7.2, 3.4), layout="constrained")
     axes = figure.subplots()
     axes.plot(*zip(*memory, strict=True), color="#0072B2")
@@ -234,14 +230,16 @@ def go(run: Run, registry: Registry, arguments: argparse.Namespace) -> list[int]
 def report(run: Run, swaps: list[int], seconds: float) -> None:
     total = sum(run.answers.values())
     print(
-        f"{total} clicks in {seconds:.0f} s, swapped after {swaps}, by model {dict(sorted(run.answers.items()))}"
+        f"{total} clicks in {seconds:.0f} s, swapped after {swaps}, "
+        f"by model {dict(sorted(run.answers.items()))}"
     )
     print(f"failures: {len(run.failures)}", *run.failures[:5], sep="\n")
     settled = [(count, size) for count, size in run.memory if count > swaps[-1] + 200]
     if len(settled) > 2:
         slope = np.polyfit(*zip(*settled, strict=True), 1)[0]
         print(
-            f"memory after the last swap: {settled[0][1]:.0f} to {settled[-1][1]:.0f} MB, {slope * 1000:+.2f} MB per 1,000 clicks"
+            f"memory after the last swap: {settled[0][1]:.0f} to {settled[-1][1]:.0f} MB, "
+            f"{slope * 1000:+.2f} MB per 1,000 clicks"
         )
     print(
         f"memory at first and at most: {run.memory[0][1]:.0f}, {max(size for _, size in run.memory):.0f} MB"

@@ -37,6 +37,11 @@ class Session:
     before: Runs | None = None
     before_name: str = ""
 
+    @property
+    def prompts(self) -> int:
+        """Clicks, and one for a box."""
+        return len(self.clicks) + (self.box is not None)
+
 
 @dataclass(frozen=True)
 class Step:

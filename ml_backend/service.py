@@ -149,7 +149,7 @@ class Service:
         logger.info(
             "Task %s: %d prompts on %d x %d, %s, %.0f ms",
             question.task.id,
-            question.prompts.count,
+            found.session.prompts,
             width,
             height,
             "empty mask" if found.region is None else f"score {found.region['score']}",
@@ -161,7 +161,7 @@ class Service:
         return found.region, Provenance(
             model=served.version,
             sha256=served.predictor.sha256,
-            prompts=question.prompts.count,
+            prompts=found.session.prompts,
             milliseconds=round(milliseconds),
             refined=found.target is not None,
         )

@@ -138,7 +138,8 @@ def test_two_labels__two_regions_of_one_answer(start, wire):
 
 def test_too_many_clicks(start, wire):
     body = wire(ONE_CLICK)
-    body["params"]["context"]["result"] *= 6
+    (prompt,) = body["params"]["context"]["result"]
+    body["params"]["context"]["result"] = [prompt | {"id": f"click-{number}"} for number in range(6)]
     backend = start(max_clicks=5)
     reply = backend.post("/predict", body)
     assert (reply.status_code, "MASKLOOP_MAX_CLICKS" in reply.json()["error"]) == (422, True)
