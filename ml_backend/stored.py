@@ -44,6 +44,8 @@ class _Region(Struct):
     original_width: int = 0
     original_height: int = 0
     image_rotation: float | None = None
+    name: str = ""
+    """Digest of the value: tells one mask from others."""
 
 
 class _Labels(Struct):
@@ -83,18 +85,17 @@ class Stored:
             output = outputs.get(region.from_name)
             if output is None or region.type != output.type:
                 continue
-            name = hashlib.sha256(region.value).hexdigest()
-            runs = self._runs(region, name, height, width)
+            runs = self._runs(region, height, width)
             # where the pixel is known, the label is looked up last: it stands behind thousands of numbers
             if runs is not None and runs.contains(*_pixel(clicks[0])) and _has_label(region, prompts.label):
-                return Target(region.id, output, runs, name)
+                return Target(region.id, output, runs, region.name)
         return None
 
-    def _runs(self, region: _Region, name: str, height: int, width: int) -> Runs | None:
+    def _runs(self, region: _Region, height: int, width: int) -> Runs | None:
         """Pixels of a region; None where it is no mask of this image."""
         if (region.original_height, region.original_width) != (height, width):
             return None
-        key = (region.type, name, height, width)
+        key = (region.type, region.name, height, width)
         runs = self._cache.get(key)
         if runs is None:
             try:
@@ -150,9 +151,11 @@ def _holders(stored: Raw | bytes) -> list[_Holder]:
 def _regions(holder: _Holder) -> Iterator[_Region]:
     for result in holder.result or []:
         try:
-            yield msgspec.json.decode(result, type=_Region)
+            region = msgspec.json.decode(result, type=_Region)
         except _BROKEN:  # a choice or a rating, which is no region
             continue
+        region.name = hashlib.sha256(region.value).hexdigest()
+        yield region
 
 
 def _plain(region: _Region) -> dict[str, Any]:
