@@ -15,10 +15,11 @@ from maskloop.clicks import Click
 from maskloop.images import decode_image
 from maskloop.masks import polygon_to_mask
 from maskloop.regions import regions
+from pipelines.interface import build_interface
 from pipelines.samples import SamplePhoto, load_samples
 from pipelines.stack import project as demo
 from pipelines.stack.labeler import painted, prompt
-from pipelines.stack.project import INTERFACE, LABEL
+from pipelines.stack.project import LABEL
 from pipelines.stack.up import Stack
 from tests.stack.editor import PROMPT_CONTROLS, Answer, Editor, launch
 
@@ -53,12 +54,12 @@ def open_task(stack: Stack, browser: Browser, flower: SamplePhoto) -> Iterator[M
     """Opens the one task of a new project."""
     opened: list[Editor] = []
 
-    def open_task(interface: str = INTERFACE, photo: bytes = flower.image_bytes) -> Editor:
+    def open_task(shape: str = "brush", photo: bytes = flower.image_bytes) -> Editor:
         client = stack.label_studio
-        fields = {"label_config": interface, "show_collab_predictions": False}
-        project = client.create_project(title=f"browser {secrets.token_hex(4)}", **fields)["id"]
+        interface = build_interface([LABEL], shape)
+        project = client.create_project(title=f"browser {secrets.token_hex(4)}", label_config=interface)["id"]
         client.upload(project, f"photo{flower.suffix}", photo)
-        demo.ensure_backend(client, project, stack.config.backend_url)
+        demo.ensure_connection(client, project, stack.config.backend_url, stack.config.secrets.webhook)
         (task,) = client.tasks(project)
         opened.append(Editor(browser, stack, task["id"], project))
         opened[-1].open()
@@ -187,11 +188,11 @@ def test_refine__accepted_mask_keeps_its_id(stack: Stack, open_task: MakeEditor)
     assert np.array_equal(masks[region], shown(answer))
 
 
-@pytest.mark.parametrize("shape", ["Polygon", "Bitmask"])
+@pytest.mark.parametrize("shape", ["polygon", "bitmask"])
 def test_shape_that_the_project_asks_for(
     stack: Stack, open_task: MakeEditor, flower: SamplePhoto, shape: str
 ) -> None:
-    editor = open_task(INTERFACE.replace("BrushLabels", f"{shape}Labels").replace('"brush"', '"shape"'))
+    editor = open_task(shape)
     editor.choose("include", LABEL)
     editor.click(*FLOWER)
     answer = editor.click(*PETAL)
@@ -199,7 +200,7 @@ def test_shape_that_the_project_asks_for(
     editor.submit()
 
     (annotation,) = stack.label_studio.task(editor.task)["annotations"]
-    assert f"{shape.lower()}labels" in {one["type"] for one in annotation["result"]}
+    assert f"{shape}labels" in {one["type"] for one in annotation["result"]}
     (mask,) = stored(stack, editor).values()
     assert overlap(mask, drawn(flower)) > 0.5
     assert np.array_equal(mask, shown(answer))
