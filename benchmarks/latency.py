@@ -32,14 +32,16 @@ from starlette.routing import Route
 from benchmarks.backend import Backend, Files, question, running_backend, serve_files
 from maskloop.clicks import Click
 from maskloop.images import decode_image
-from maskloop.masks import encode_brush
+from maskloop.masks import Runs, encode_brush
+from maskloop.predictor import Predictor
 from maskloop.rivals import open_segmenter
+from ml_backend.settings import Settings
 from pipelines.samples import load_samples
 
 HEIGHT, WIDTH = 3000, 4000
 STAGES = ("parse", "fetch", "queue", "predict", "encode")
 RADII = (45, 150)
-"""Of the stored masks in pixels: a hundred take 1.7 MB of JSON, and twice that."""
+"""Of the stored masks in pixels: a hundred take 1.8 MB of JSON, and twice that."""
 
 
 def photos(count: int) -> list[bytes]:
@@ -149,12 +151,27 @@ def tell_overhead(client: httpx.Client, backend: Backend, name: str, count: int)
     print(f"around the model: {whole - stages['predict']:.1f} of {whole:.1f} ms ({parts})", flush=True)
 
 
+def tell_predictor(image: bytes, count: int) -> None:
+    """What the stage `predict` holds beside the predictor: the pixels, runs and score of its mask."""
+    predictor = Predictor.load(Settings().checkpoint)
+    prepared = predictor.prepare(decode_image(image))
+    times = []
+    for number in range(count):
+        start = time.perf_counter()
+        prediction = predictor.predict(prepared, session(500 + number, 1))
+        predicted = time.perf_counter()
+        _ = Runs.of(prediction.mask), prediction.score
+        times.append((predicted - start, time.perf_counter() - predicted))
+    network, drawing = (statistics.fmean(part) * 1000 for part in zip(*times, strict=True))
+    print(f"of predict: predictor {network:.1f} ms, pixels, runs and score {drawing:.1f} ms", flush=True)
+
+
 def tell_stored_masks(client: httpx.Client, name: str, radius: int, pairs: int) -> None:
     """Equal clicks without and with a hundred stored masks, in turn. The first reads the masks."""
     drafts = stored_masks(100, radius)
     times = []
     for number in range(pairs + 1):
-        seeds = (1000 + number, 2000 + number)
+        seeds = (10_000 * radius + 2 * number, 10_000 * radius + 2 * number + 1)  # never asked before
         bare = question(9, name, session(seeds[0], 1), HEIGHT, WIDTH)
         full = question(9, name, session(seeds[1], 1), HEIGHT, WIDTH, drafts)
         order = (bare, full) if number % 2 else (full, bare)
@@ -188,6 +205,7 @@ def main() -> None:
             tell_overhead(client, backend, names[0], 30)
             for radius in RADII:
                 tell_stored_masks(client, names[0], radius, arguments.pairs)
+        tell_predictor(files.content[names[0]], 30)
         rival = uvicorn.Server(uvicorn.Config(mobile_sam_app(files), port=0, log_level="error"))
         threading.Thread(target=rival.run, daemon=True).start()
         while not rival.started:
