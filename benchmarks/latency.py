@@ -141,29 +141,33 @@ def tell(name: str, values: Sequence[float]) -> None:
     )
 
 
-def tell_overhead(client: httpx.Client, backend: Backend, name: str, count: int) -> None:
-    """Where the milliseconds of first clicks on a cached image go, in the mean."""
+def tell_overhead(client: httpx.Client, backend: Backend, names: Sequence[str], count: int) -> None:
+    """Where the milliseconds of first clicks on cached images go, in the mean."""
     before = {stage: backend.stage_seconds(stage) for stage in STAGES}
-    taken = [ask(client, question(1, name, session(500 + n, 1), HEIGHT, WIDTH)) for n in range(count)]
+    taken = [
+        ask(client, question(1, names[n % len(names)], session(500 + n, 1), HEIGHT, WIDTH))
+        for n in range(count)
+    ]
     stages = {stage: (backend.stage_seconds(stage) - before[stage]) * 1000 / count for stage in STAGES}
     whole = statistics.fmean(taken)
     parts = ", ".join(f"{stage} {milliseconds:.1f}" for stage, milliseconds in stages.items())
     print(f"around the model: {whole - stages['predict']:.1f} of {whole:.1f} ms ({parts})", flush=True)
 
 
-def tell_predictor(image: bytes, count: int) -> None:
-    """What the stage `predict` holds beside the predictor: the pixels, runs and score of its mask."""
+def tell_predictor(images: Sequence[bytes], count: int) -> None:
+    """What the stage `predict` holds beside the predictor: pixels, runs and score of masks, by image."""
     predictor = Predictor.load(Settings().checkpoint)
-    prepared = predictor.prepare(decode_image(image))
-    times = []
-    for number in range(count):
-        start = time.perf_counter()
-        prediction = predictor.predict(prepared, session(500 + number, 1))
-        predicted = time.perf_counter()
-        _ = Runs.of(prediction.mask), prediction.score
-        times.append((predicted - start, time.perf_counter() - predicted))
-    network, drawing = (statistics.fmean(part) * 1000 for part in zip(*times, strict=True))
-    print(f"of predict: predictor {network:.1f} ms, pixels, runs and score {drawing:.1f} ms", flush=True)
+    for image in images:
+        prepared = predictor.prepare(decode_image(image))
+        times = []
+        for number in range(count):
+            start = time.perf_counter()
+            prediction = predictor.predict(prepared, session(500 + number, 1))
+            predicted = time.perf_counter()
+            _ = Runs.of(prediction.mask), prediction.score
+            times.append((predicted - start, time.perf_counter() - predicted))
+        own, drawing = (statistics.fmean(part) * 1000 for part in zip(*times, strict=True))
+        print(f"of predict: predictor {own:.1f} ms, pixels, runs and score {drawing:.1f} ms", flush=True)
 
 
 def tell_stored_masks(client: httpx.Client, name: str, radius: int, pairs: int) -> None:
@@ -202,10 +206,10 @@ def main() -> None:
             first, following = measure(client, names, arguments.clicks)
             tell("maskloop, first click, cold image", first)
             tell("maskloop, following clicks", following)
-            tell_overhead(client, backend, names[0], 30)
+            tell_overhead(client, backend, names[:3], 30)
             for radius in RADII:
                 tell_stored_masks(client, names[0], radius, arguments.pairs)
-        tell_predictor(files.content[names[0]], 30)
+        tell_predictor([files.content[name] for name in names[:3]], 20)
         rival = uvicorn.Server(uvicorn.Config(mobile_sam_app(files), port=0, log_level="error"))
         threading.Thread(target=rival.run, daemon=True).start()
         while not rival.started:
