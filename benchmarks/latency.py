@@ -4,7 +4,7 @@ MobileSAM is asked as Label Studio's own example backend does: it keeps the embe
 points, and encodes its mask by the SDK. Photos are sample photos of the demo, enlarged to 4000 x 3000.
 
 Each request has a connection of its own, as Label Studio's have, but all share one client: making a client
-reads the certificates of every authority, 30 ms that no service spends.
+reads the certificates of every authority, 25 ms that no service spends.
 """
 
 import argparse
