@@ -18,7 +18,7 @@ from pipelines.checks import (
     check_webhook,
     examine_links,
 )
-from pipelines.connection import Wanted, connect
+from pipelines.connection import SECRET_HEADER, WEBHOOK_ACTIONS, Wanted, connect
 from pipelines.interface import build_interface
 from pipelines.samples import load_samples
 from pipelines.stack import doctor
@@ -302,3 +302,29 @@ def test_webhook__label_studio_refuses_private_addresses() -> None:
     assert not finding.good
     assert "SSRF_PROTECTION_ENABLED=false" in finding.detail
     assert "ML_BLOCK_LOCAL_IP" not in finding.detail
+
+
+class Hooked:
+    """A Label Studio that sends one webhook to a backend."""
+
+    def __init__(self, url: str, headers: dict[str, str]) -> None:
+        switches = {"is_active": True, "send_payload": True, "send_for_all_actions": False}
+        place = {"id": 1, "url": f"{url}/webhook", "headers": headers, "actions": list(WEBHOOK_ACTIONS)}
+        self.hook = {**place, **switches}
+
+    def webhooks(self, _: int) -> list[dict[str, object]]:
+        return [self.hook]
+
+    def update_webhook(self, *_: object, **__: object) -> None:
+        pass
+
+
+def test_webhook__without_the_secret_that_the_backend_wants() -> None:
+    with serve_backend(secret="s3cret") as backend:
+        record = {**RECORD, "url": backend.url}
+        finding = check_webhook(Hooked(backend.url, {}), 1, record, backend.url)
+        mended = check_webhook(Hooked(backend.url, {SECRET_HEADER: "s3cret"}), 1, record, backend.url)
+    assert not finding.good
+    assert "--webhook-secret" in finding.detail
+    assert mended.good
+    assert mended.detail.endswith("with its secret")
