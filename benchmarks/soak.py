@@ -1,4 +1,4 @@
-"""Ten thousand clicks of several people at once, while the model is swapped twice.
+"""Ten thousand clicks of several people at once, while the model is swapped.
 
 Every answer is checked: that it is one, that its model is never older than one answered before, and that its
 mask is, pixel by pixel, what the same checkpoint answers offline for this image and these clicks. Images are
@@ -40,7 +40,7 @@ MODELS = 3
 
 @dataclass
 class Registry:
-    """Answers as MLflow's registry does: version `current` is champion."""
+    """Answers as MLflow's registry does: version `current` is champion, one of a few checkpoints in turn."""
 
     folders: list[Path]
     digests: list[str]
@@ -56,10 +56,11 @@ def serve_registry(registry: Registry) -> Iterator[Registry]:
             query = parse_qs(url.query)
             if url.path.endswith("/alias"):
                 number = registry.current
-                tags = [{"key": "sha256", "value": registry.digests[number]}]
+                tags = [{"key": "sha256", "value": registry.digests[number % MODELS]}]
                 body = json.dumps({"model_version": {"version": str(number), "tags": tags}}).encode()
             else:
-                body = (registry.folders[int(query["version"][0])] / query["path"][0]).read_bytes()
+                folder = registry.folders[int(query["version"][0]) % MODELS]
+                body = (folder / query["path"][0]).read_bytes()
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -119,7 +120,8 @@ class Run:
     memory: list[tuple[int, float]] = field(default_factory=list)
 
     def masks(self, model: int, image: int) -> list[np.ndarray]:
-        """What a model answers offline to each click of an image's session."""
+        """What a version answers offline to each click of an image's session."""
+        model %= MODELS
         with self.lock:
             if (model, image) not in self.expected:
                 previous, masks = None, []
@@ -187,6 +189,7 @@ def main() -> None:
     parser.add_argument("--clicks", type=int, default=10_000)
     parser.add_argument("--images", type=int, default=200)
     parser.add_argument("--clients", type=int, default=8)
+    parser.add_argument("--swaps", type=int, default=2)
     parser.add_argument("--plot", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -210,15 +213,14 @@ def main() -> None:
 
 
 def go(run: Run, registry: Registry, arguments: argparse.Namespace) -> list[int]:
-    """Let the clients click, and swap the model after each third."""
+    """Let the clients click, and swap the model after equal shares of the clicks."""
     swaps = []
     with ThreadPoolExecutor(arguments.clients) as pool:
         share = arguments.clicks // arguments.clients
         work = [pool.submit(client, run, seed, share) for seed in range(arguments.clients)]
-        for number in range(1, MODELS):
-            while sum(run.answers.values()) < arguments.clicks * number / MODELS and not all(
-                w.done() for w in work
-            ):
+        for number in range(1, arguments.swaps + 1):
+            due = arguments.clicks * number / (arguments.swaps + 1)
+            while sum(run.answers.values()) < due and not all(one.done() for one in work):
                 time.sleep(0.1)
             registry.current = number
             swaps.append(sum(run.answers.values()))

@@ -14,7 +14,6 @@ The values are RGBA, row by row. The editor smooths its strokes; a pixel is in t
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TypedDict
 
 import cv2
@@ -24,9 +23,9 @@ from pycocotools import mask as coco
 
 from maskloop.arrays import Mask
 from maskloop.errors import MaskError
+from maskloop.runs import Integers, Runs, check_mask
 
 Ring = npt.NDArray[np.float64]  # (N, 2): corners as (row, col), the last joined to the first
-Integers = npt.NDArray[np.int64]
 
 CHANNELS = 4
 HEADER_BITS = 53
@@ -39,53 +38,6 @@ class CocoRle(TypedDict):
 
     size: list[int]
     counts: str
-
-
-@dataclass(frozen=True)
-class Runs:
-    """A mask as its runs of equal pixels, row by row: small, and a pixel is looked up without the others.
-
-    `ends` is where each run stops, as the number of pixels up to there; `filled` whether it is of the mask.
-    """
-
-    height: int
-    width: int
-    ends: Integers
-    filled: Mask
-
-    @classmethod
-    def of(cls, mask: Mask) -> "Runs":
-        """Raises MaskError when the mask has no pixels or not two dimensions."""
-        flat = _checked(mask).ravel()
-        ends = np.append(np.flatnonzero(flat[1:] != flat[:-1]) + 1, flat.size)
-        return cls(mask.shape[0], mask.shape[1], ends, flat[ends - 1])
-
-    @property
-    def nbytes(self) -> int:
-        return self.ends.nbytes + self.filled.nbytes
-
-    @property
-    def area(self) -> int:
-        """Pixels of the mask."""
-        return int(np.diff(self.ends, prepend=0)[self.filled].sum())
-
-    def intersection_over_union(self, other: "Runs") -> float:
-        """IoU of two masks of one image; 1 where both are empty."""
-        ends = np.union1d(self.ends, other.ends)
-        one = self.filled[np.searchsorted(self.ends, ends)]
-        two = other.filled[np.searchsorted(other.ends, ends)]
-        lengths = np.diff(ends, prepend=0)
-        union = int(lengths[one | two].sum())
-        return int(lengths[one & two].sum()) / union if union else 1.0
-
-    def mask(self) -> Mask:
-        """Pixels of the mask, (height, width) bool."""
-        filled: Mask = np.repeat(self.filled, np.diff(self.ends, prepend=0))
-        return filled.reshape(self.height, self.width)
-
-    def contains(self, row: int, col: int) -> bool:
-        """Whether a pixel of the image is in the mask."""
-        return bool(self.filled[np.searchsorted(self.ends, row * self.width + col, side="right")])
 
 
 # Label Studio's brush
@@ -243,7 +195,7 @@ def encode_coco(mask: Mask) -> CocoRle:
     Raises:
         MaskError: the mask has no pixels or not two dimensions.
     """
-    rle = coco.encode(np.asfortranarray(_checked(mask), dtype=np.uint8))
+    rle = coco.encode(np.asfortranarray(check_mask(mask), dtype=np.uint8))
     return {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")}
 
 
@@ -326,7 +278,7 @@ def mask_to_polygons(mask: Mask, tolerance: float = 0.0) -> list[list[Ring]]:
     Raises:
         MaskError: the mask has no pixels or not two dimensions.
     """
-    height, width = _checked(mask).shape
+    height, width = check_mask(mask).shape
     # On a lattice twice as fine, odd points are pixel centres and even ones lie on the borders of pixels.
     lattice = np.zeros((2 * height + 1, 2 * width + 1), dtype=np.uint8)
     lattice[1::2, 1::2] = mask
@@ -390,13 +342,6 @@ def ellipse_to_mask(
     beside = down * np.cos(turn) - across * np.sin(turn)
     inside: Mask = (along / radii[1]) ** 2 + (beside / radii[0]) ** 2 <= 1
     return inside
-
-
-def _checked(mask: Mask) -> Mask:
-    mask = np.asarray(mask, dtype=bool)
-    if mask.ndim != 2 or mask.size == 0:
-        raise MaskError(f"A mask is (height, width) with at least one pixel, not of shape {mask.shape}.")
-    return mask
 
 
 def _checked_ring(ring: Ring) -> Ring:

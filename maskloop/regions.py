@@ -16,7 +16,6 @@ from maskloop.errors import ImageError, MaskError
 from maskloop.images import decode_mask, encode_mask
 from maskloop.keyholes import join_rings
 from maskloop.masks import (
-    Runs,
     ellipse_to_mask,
     encode_brush,
     mask_to_polygons,
@@ -24,6 +23,7 @@ from maskloop.masks import (
     read_brush,
     rectangle_to_mask,
 )
+from maskloop.runs import Runs
 
 Result = Mapping[str, Any]
 Mask = npt.NDArray[np.bool_]

@@ -4,8 +4,8 @@ import secrets
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from maskloop.masks import Runs
 from maskloop.regions import region_value
+from maskloop.runs import Runs
 from ml_backend.controls import Output
 
 Answer = dict[str, Any]

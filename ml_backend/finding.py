@@ -13,7 +13,7 @@ from ml_backend.images import LoadedImage
 from ml_backend.prompts import Prompts
 from ml_backend.protocol import Task
 from ml_backend.replay import Replay, Replayed, Session
-from ml_backend.stored import Stored, Target, drafted_box
+from ml_backend.stored import Stored, Target
 from ml_backend.telemetry import Telemetry
 
 
@@ -29,11 +29,17 @@ class Question:
     started: float
     waiting: float
 
+    @property
+    def milliseconds(self) -> float:
+        """Since it was asked."""
+        return (time.perf_counter() - self.started) * 1000
+
 
 @dataclass(frozen=True)
 class Found:
     """The mask that answers a question, as the region that shows it; `region` is None for an empty mask."""
 
+    question: Question
     served: Served
     session: Session
     replayed: Replayed
@@ -68,13 +74,15 @@ class Finder:
             else:
                 if session is not None:
                     asked[number] = session
+        if not asked:
+            return results
         before = time.perf_counter()
         try:
             with self._telemetry.stage("predict"):
                 replays = self._replay.predict(served.predictor, [session for session, _ in asked.values()])
         except Exception as error:  # noqa: BLE001 - as above
             return [error if number in asked else result for number, result in enumerate(results)]
-        seconds = (time.perf_counter() - before) / max(len(asked), 1)
+        seconds = (time.perf_counter() - before) / len(asked)
         with self._telemetry.stage("encode"):
             for number, replayed in zip(asked, replays, strict=True):
                 results[number] = _show(served, questions[number], *asked[number], replayed, seconds)
@@ -84,7 +92,7 @@ class Finder:
         """What is asked of the model, and the region that it corrects."""
         height, width = question.image.pixels.shape[:2]
         controls, prompts, task = question.controls, question.prompts, question.task
-        box = drafted_box(task, controls, prompts)
+        box = self._stored.box(task, controls, prompts)
         if box is not None:
             prompts = replace(prompts, rectangle=box)
         target = self._stored.target(task, controls, prompts, height, width)
@@ -124,4 +132,4 @@ def _show(
             label,
             target.id if target else None,
         )
-    return Found(served, session, replayed, output, target, region, seconds)
+    return Found(question, served, session, replayed, output, target, region, seconds)

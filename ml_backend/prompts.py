@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from maskloop.clicks import Click
 from ml_backend.errors import RequestError
 from ml_backend.protocol import Prompt, Value
+from ml_backend.settings import Settings
 
 EXCLUDE = "exclude"
 """Clicks of a control of this name are negative, for desktops that keep Alt to themselves."""
 
 CLICKS = {"keypoint", "keypointlabels"}
 RECTANGLES = {"rectangle", "rectanglelabels"}
-
-MAX_CLICKS = 100
 
 _NOISE = 1e-6
 """Percent or pixels by which the editor's arithmetic may miss an edge."""
@@ -32,10 +31,6 @@ class Prompts:
     points: tuple[Prompt, ...]
     rectangle: Prompt | None
     label: str | None
-
-    @property
-    def count(self) -> int:
-        return len(self.points) + (self.rectangle is not None)
 
     @property
     def ids(self) -> frozenset[str]:
@@ -83,7 +78,7 @@ class Prompts:
         return top, left, bottom, right
 
 
-def read_prompts(prompts: Sequence[Prompt], max_clicks: int = MAX_CLICKS) -> Prompts:
+def read_prompts(prompts: Sequence[Prompt], max_clicks: int = Settings.max_clicks) -> Prompts:
     """Check the prompts of a request, all of one object. Of several rectangles the newest counts.
 
     Raises:

@@ -1,8 +1,7 @@
 """What Label Studio 1.23 sends: the bodies of `POST /predict` and `POST /webhook`.
 
 A task arrives with all its annotations, drafts and predictions, megabytes of run lengths that few clicks
-need.
-They are skipped over here and kept as bytes; `stored` reads them when a click asks for it.
+need. They are skipped over here and kept as bytes; `stored` reads them when a click asks for it.
 """
 
 import re

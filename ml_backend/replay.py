@@ -11,9 +11,9 @@ import numpy as np
 
 from maskloop.arrays import Plane
 from maskloop.clicks import Click
-from maskloop.masks import Runs
 from maskloop.merging import merge_correction
 from maskloop.predictor import Prediction, Predictor, PreparedImage, Request
+from maskloop.runs import Runs
 from ml_backend.cache import ArrayCache
 from ml_backend.prompts import Box
 

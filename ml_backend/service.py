@@ -3,12 +3,13 @@
 import asyncio
 import logging
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from maskloop.arrays import Mask
 from maskloop.journal import Entry, mask_sha256
-from maskloop.masks import Runs
 from maskloop.regions import regions
+from maskloop.runs import Runs
 from ml_backend.answers import Answer, Provenance, signed
 from ml_backend.champion import Champion
 from ml_backend.controls import Controls, read_controls
@@ -133,73 +134,94 @@ class Service:
         found = await asyncio.gather(
             *(self._worker.do(question, place, question.prompts.ids) for question in questions)
         )
-        answered = [
-            self._signed(question, one) for question, one in zip(questions, found, strict=True) if one
-        ]
-        pairs = [pair for pair in answered if pair is not None]
+        answered = [one for one in found if one is not None]
         self.telemetry.observe("total", time.perf_counter() - started)
-        self.telemetry.counted("answered" if pairs else "nothing")
-        return signed([region for region, _ in pairs], [origin for _, origin in pairs]) if pairs else None
+        for question, one in zip(questions, found, strict=True):
+            if one is None:
+                self.telemetry.counted("nothing")
+            elif one.question is question:  # else a newer click is answered, which sees to this itself
+                self._note(one)
+        shown = [(one.region, _provenance(one)) for one in answered if one.region is not None]
+        return signed([region for region, _ in shown], [origin for _, origin in shown]) if shown else None
 
-    def _signed(self, question: Question, found: Found) -> tuple[Answer, Provenance] | None:
-        """The region and its provenance; the answer is logged and written into the journal."""
-        milliseconds = (time.perf_counter() - question.started) * 1000
-        self._write(question, found, milliseconds, "nothing" if found.region is None else "mask")
-        height, width = question.image.pixels.shape[:2]
+    def _note(self, found: Found) -> None:
+        """Count an answer, log it, and write it into the journal."""
+        self.telemetry.counted("nothing" if found.region is None else "answered")
+        runs = found.replayed.last.runs
         logger.info(
             "Task %s: %d prompts on %d x %d, %s, %.0f ms",
-            question.task.id,
+            found.question.task.id,
             found.session.prompts,
-            width,
-            height,
+            runs.width,
+            runs.height,
             "empty mask" if found.region is None else f"score {found.region['score']}",
-            milliseconds,
+            found.question.milliseconds,
         )
-        if found.region is None:
-            return None
-        served = found.served
-        return found.region, Provenance(
-            model=served.version,
-            sha256=served.predictor.sha256,
-            prompts=found.session.prompts,
-            milliseconds=round(milliseconds),
-            refined=found.target is not None,
-        )
+        if self._journal is not None:
+            self._journal.append(_entry(found))
 
     def _superseded(self, question: Question) -> None:
         self.telemetry.counted("superseded")
+        if self._journal is not None:
+            self._journal.append(_superseded_entry(question))
 
-    def _write(self, question: Question, found: Found, milliseconds: float, outcome: str) -> None:
-        if self._journal is None:
-            return
-        runs, earlier = found.replayed.last.runs, found.replayed.earlier
-        if found.session.clicks != tuple(question.prompts.clicks(runs.height, runs.width)):
-            return  # the newer click that took this one's place writes its own entry
-        task = question.task.id
-        self._journal.append(
-            Entry(
-                time=datetime.now(UTC),
-                project=question.project,
-                task=task if isinstance(task, int) else None,
-                region=found.region["id"] if found.region else None,
-                refined=found.target is not None,
-                label=question.prompts.label,
-                shape=found.output.shape,
-                clicks=found.session.clicks,
-                box=found.session.box,
-                height=runs.height,
-                width=runs.width,
-                image_sha256=question.image.sha256,
-                mask_sha256=mask_sha256(_stored_mask(found.region, runs)),
-                area=runs.area,
-                iou=runs.intersection_over_union(earlier.runs) if earlier else None,
-                model=found.served.version,
-                weights_sha256=found.served.predictor.sha256,
-                milliseconds=milliseconds,
-                predict_milliseconds=found.predict_seconds * 1000,
-                outcome="mask" if outcome == "mask" else "nothing",
-            )
-        )
+
+def _provenance(found: Found) -> Provenance:
+    return Provenance(
+        model=found.served.version,
+        sha256=found.served.predictor.sha256,
+        prompts=found.session.prompts,
+        milliseconds=round(found.question.milliseconds),
+        refined=found.target is not None,
+    )
+
+
+def _entry(found: Found) -> Entry:
+    """What the journal keeps of an answer."""
+    runs, earlier = found.replayed.last.runs, found.replayed.earlier
+    return replace(
+        _superseded_entry(found.question),
+        region=found.region["id"] if found.region else None,
+        refined=found.target is not None,
+        shape=found.output.shape,
+        clicks=found.session.clicks,
+        box=found.session.box,
+        mask_sha256=mask_sha256(_stored_mask(found.region, runs)),
+        area=runs.area,
+        iou=runs.intersection_over_union(earlier.runs) if earlier else None,
+        model=found.served.version,
+        weights_sha256=found.served.predictor.sha256,
+        predict_milliseconds=found.predict_seconds * 1000,
+        outcome="nothing" if found.region is None else "mask",
+    )
+
+
+def _superseded_entry(question: Question) -> Entry:
+    """What the journal keeps of a click that no model was asked about."""
+    height, width = question.image.pixels.shape[:2]
+    task = question.task.id
+    return Entry(
+        time=datetime.now(UTC),
+        project=question.project,
+        task=task if isinstance(task, int) else None,
+        region=None,
+        refined=False,
+        label=question.prompts.label,
+        shape=question.controls.output(question.prompts.label).shape,
+        clicks=tuple(question.prompts.clicks(height, width)),
+        box=question.prompts.box(height, width),
+        height=height,
+        width=width,
+        image_sha256=question.image.sha256,
+        mask_sha256=None,
+        area=0,
+        iou=None,
+        model="",
+        weights_sha256="",
+        milliseconds=question.milliseconds,
+        predict_milliseconds=0.0,
+        outcome="superseded",
+    )
 
 
 def _stored_mask(region: Answer | None, runs: Runs) -> Mask:

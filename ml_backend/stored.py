@@ -8,7 +8,6 @@ himself. Only a negative click that comes first can mean nothing but a mask that
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -16,14 +15,15 @@ from msgspec import Raw, Struct
 
 from maskloop.clicks import Click
 from maskloop.errors import MaskError
-from maskloop.masks import Runs
 from maskloop.regions import regions
+from maskloop.runs import Runs
 from ml_backend.cache import ArrayCache
 from ml_backend.controls import Controls, Output
 from ml_backend.prompts import RECTANGLES, Prompts
 from ml_backend.protocol import Prompt, Task
 
 CACHE_BYTES = 64 * 2**20
+DRAFT_BYTES = 32 * 2**20
 
 _BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What reading stored JSON may raise: whoever stored it, it is no reason to refuse a click."""
@@ -58,6 +58,14 @@ class _Labels(Struct):
 
 
 @dataclass(frozen=True)
+class _Draft:
+    """The regions of a draft, which are parts of its bytes."""
+
+    regions: list[_Region]
+    nbytes: int
+
+
+@dataclass(frozen=True)
 class Target:
     """A region that the clicks correct. `name` tells its mask from others."""
 
@@ -70,8 +78,10 @@ class Target:
 class Stored:
     """Reads stored regions, and keeps their pixels as runs. It is used by one thread."""
 
-    def __init__(self, cache_bytes: int = CACHE_BYTES) -> None:
+    def __init__(self, cache_bytes: int = CACHE_BYTES, draft_bytes: int = DRAFT_BYTES) -> None:
         self._cache: ArrayCache[Runs] = ArrayCache(cache_bytes)
+        # the clicks on an object find the same draft again and again
+        self._drafts: ArrayCache[_Draft] = ArrayCache(draft_bytes)
 
     def target(
         self, task: Task, controls: Controls, prompts: Prompts, height: int, width: int
@@ -81,7 +91,7 @@ class Stored:
         if not clicks or prompts.rectangle is not None:
             return None
         outputs = {output.name: output for output in controls.outputs}
-        for region in reversed(_candidates(task, positive=clicks[0].positive)):
+        for region in reversed(self._candidates(task, positive=clicks[0].positive)):
             output = outputs.get(region.from_name)
             if output is None or region.type != output.type:
                 continue
@@ -90,6 +100,37 @@ class Stored:
             if runs is not None and runs.contains(*_pixel(clicks[0])) and _has_label(region, prompts.label):
                 return Target(region.id, output, runs, region.name)
         return None
+
+    def box(self, task: Task, controls: Controls, prompts: Prompts) -> Prompt | None:
+        """The newest box of the draft about all positive clicks, drawn for their label to ask the model."""
+        points = [(point.value.x, point.value.y) for point in prompts.positive]
+        if prompts.rectangle is not None or not points:
+            return None
+        for region in reversed(self._newest_draft(task)):
+            if region.type not in RECTANGLES or region.from_name not in controls.prompts:
+                continue
+            box = _rectangle(region)
+            if box is not None and _has_label(region, prompts.label) and _holds(box, points):
+                return box
+        return None
+
+    def _candidates(self, task: Task, positive: bool) -> list[_Region]:
+        """Regions that a first click of this sign may mean, the topmost last."""
+        drafted = self._newest_draft(task)
+        if drafted:
+            return drafted
+        submitted = [] if positive else _all_regions(task.annotations)
+        return submitted or _all_regions(task.predictions)
+
+    def _newest_draft(self, task: Task) -> list[_Region]:
+        drafts = bytes(task.drafts)
+        draft = self._drafts.get(drafts)
+        if draft is None:
+            found = _holders(drafts)
+            newest = max(found, key=lambda one: one.updated_at or "", default=None)
+            draft = _Draft(list(_regions(newest)) if newest else [], len(drafts))
+            self._drafts.put(drafts, draft)
+        return draft.regions
 
     def _runs(self, region: _Region, height: int, width: int) -> Runs | None:
         """Pixels of a region; None where it is no mask of this image."""
@@ -107,38 +148,8 @@ class Stored:
         return runs
 
 
-def drafted_box(task: Task, controls: Controls, prompts: Prompts) -> Prompt | None:
-    """The newest box of the draft about all positive clicks, drawn for the same label to ask the model."""
-    points = [(point.value.x, point.value.y) for point in prompts.positive]
-    if prompts.rectangle is not None or not points:
-        return None
-    for region in reversed(_newest_draft(task)):
-        if region.type not in RECTANGLES or region.from_name not in controls.prompts:
-            continue
-        box = _rectangle(region)
-        if box is not None and _has_label(region, prompts.label) and _holds(box, points):
-            return box
-    return None
-
-
-def _candidates(task: Task, positive: bool) -> list[_Region]:
-    drafted = _newest_draft(task)
-    if drafted:
-        return drafted
-    submitted = (
-        [] if positive else [region for holder in _holders(task.annotations) for region in _regions(holder)]
-    )
-    return submitted or [region for holder in _holders(task.predictions) for region in _regions(holder)]
-
-
-def _newest_draft(task: Task) -> list[_Region]:
-    return _read_newest(bytes(task.drafts))
-
-
-@lru_cache(maxsize=8)  # the clicks on an object find the same draft again and again
-def _read_newest(drafts: bytes) -> list[_Region]:
-    found = _holders(drafts)
-    return list(_regions(max(found, key=lambda draft: draft.updated_at or ""))) if found else []
+def _all_regions(stored: Raw) -> list[_Region]:
+    return [region for holder in _holders(stored) for region in _regions(holder)]
 
 
 def _holders(stored: Raw | bytes) -> list[_Holder]:

@@ -291,7 +291,7 @@ def check_model_version(links: Links, record: Mapping[str, Any], url: str) -> Fi
     from pipelines.registry import CHAMPION, Registry
 
     champion = Registry(links.mlflow_url, links.model).holder(CHAMPION)
-    wanted = f"{links.model}-v{champion.number}" if champion else "no champion"
+    wanted = champion.served_as if champion else "no champion"
     if served == wanted:
         return Finding("model version", True, f"{served} is served, and is the champion")
     detail = f"{served} is served, but the champion is {wanted}: the backend's log tells why."

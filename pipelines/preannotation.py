@@ -111,7 +111,7 @@ def champion(registry: "Registry", folder: Path) -> Model:
             f"Model {registry.model!r} has no champion: start the stack, which registers one."
         )
     predictor = Predictor.load(registry.download(version, folder))
-    return Model(predictor, f"{registry.model}-v{version.number}", predictor.sha256)
+    return Model(predictor, version.served_as, predictor.sha256)
 
 
 def preannotate(
@@ -246,11 +246,8 @@ def _from_boxes(model: Model, image: Image, task: Task) -> list[Found]:
     """One mask for each rectangle that a person or a detector stored; the empty ones are left out."""
     boxes = list(dict.fromkeys(_boxes(task, *image.shape[:2])))
     predictions = model.segmenter.predict_batch([Request(image, [], box=box) for _, box in boxes])
-    return [
-        Found(one.mask, label, float(one.probability[one.mask].mean(dtype=np.float64)))
-        for (label, _), one in zip(boxes, predictions, strict=True)
-        if one.mask.any()
-    ]
+    found = [Found(one.mask, label, one.score) for (label, _), one in zip(boxes, predictions, strict=True)]
+    return [one for one in found if one.mask.any()]
 
 
 def _boxes(task: Task, height: int, width: int) -> Iterator[tuple[str, tuple[int, int, int, int]]]:

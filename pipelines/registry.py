@@ -36,6 +36,11 @@ class Version:
     source: str
     tags: Mapping[str, str]
 
+    @property
+    def served_as(self) -> str:
+        """The model version that the backend's answers carry while this one is served."""
+        return f"maskloop-v{self.number}"
+
 
 class Registry:
     """One registered model at one MLflow. Every failure is a `RegistryError`."""

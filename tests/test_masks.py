@@ -7,7 +7,6 @@ from label_studio_sdk.converter import brush
 
 from maskloop.errors import MaskError
 from maskloop.masks import (
-    Runs,
     decode_brush,
     decode_coco,
     ellipse_to_mask,
@@ -17,6 +16,7 @@ from maskloop.masks import (
     polygon_to_mask,
     rectangle_to_mask,
 )
+from maskloop.runs import Runs
 
 # a busy machine makes no test fail
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -141,7 +141,7 @@ def _holder(registry: Registry, alias: str) -> Version:
 
 def _await_version(stack: Stack, version: Version) -> str:
     """Wait until the backend serves a version; it follows the registry without a restart."""
-    wanted = f"maskloop-v{version.number}"
+    wanted = version.served_as
     deadline = time.monotonic() + SWITCH_SECONDS
     while (served := stack.served_version()) != wanted:
         stack.services.check()

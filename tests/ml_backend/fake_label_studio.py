@@ -75,8 +75,9 @@ class FakeLabelStudio:
         return json.dumps({"tasks": found[:size], "total": len(found)}).encode()
 
 
-@contextmanager
-def serve_label_studio(tls: ssl.SSLContext | None = None) -> Iterator[FakeLabelStudio]:
+def _handler(state: FakeLabelStudio, stopping: threading.Event) -> type[BaseHTTPRequestHandler]:
+    """Answers from a state; what drips ends when `stopping` is set."""
+
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             path = self.path
@@ -129,13 +130,18 @@ def serve_label_studio(tls: ssl.SSLContext | None = None) -> Iterator[FakeLabelS
             except (OSError, ValueError):  # the connection that was dropped on purpose
                 return
 
+    return Handler
+
+
+@contextmanager
+def serve_label_studio(tls: ssl.SSLContext | None = None) -> Iterator[FakeLabelStudio]:
     stopping = threading.Event()
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    state = FakeLabelStudio(url="")
+    with ThreadingHTTPServer(("127.0.0.1", 0), _handler(state, stopping)) as server:
         server.daemon_threads = True
         if tls is not None:
             server.socket = tls.wrap_socket(server.socket, server_side=True)
-        scheme = "http" if tls is None else "https"
-        state = FakeLabelStudio(url=f"{scheme}://127.0.0.1:{server.server_port}")
+        state.url = f"{'http' if tls is None else 'https'}://127.0.0.1:{server.server_port}"
         state.opened.set()
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         thread.start()

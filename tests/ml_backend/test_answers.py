@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from maskloop.masks import Runs, decode_brush
+from maskloop.masks import decode_brush
+from maskloop.runs import Runs
 from ml_backend.answers import Provenance, mask_region, signed
 from ml_backend.controls import Output
 

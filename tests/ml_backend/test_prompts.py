@@ -52,7 +52,7 @@ def test_clicks__as_captured(wire):
     # The editor's percent is good to a small part of a pixel.
     assert [(round(click.row), round(click.col)) for click in clicks] == [(20, 21), (20, 28), (29, 44)]
     assert [click.positive for click in clicks] == [True, True, False]
-    assert (prompts.label, prompts.count, prompts.rectangle) == ("Cell", 3, None)
+    assert (prompts.label, prompts.rectangle) == ("Cell", None)
 
 
 def test_clicks__exclude_control_is_negative(wire):

@@ -258,7 +258,7 @@ def test_journal__a_line_for_each_answer(start, wire, tmp_path):
     assert (one.height, one.width, len(one.clicks)) == (48, 64, 1)
 
 
-def test_journal__a_superseded_click_leaves_no_second_entry(start, wire, tmp_path):
+def test_journal__a_superseded_click_is_told_as_such(start, wire, tmp_path):
     newer = wire(EXCLUDE)
     older = copy.deepcopy(newer)
     older["params"]["context"]["result"].pop()
@@ -274,7 +274,9 @@ def test_journal__a_superseded_click_leaves_no_second_entry(start, wire, tmp_pat
     _, one, other, journal = backend.run(ask)
     np.testing.assert_array_equal(drawn(region_of(one)), drawn(region_of(other)))
     entries = [decode_entry(line) for line in journal.content.splitlines()]
-    assert [(entry.task, len(entry.clicks)) for entry in entries] == [(24, 1), (25, 2)]
+    seen = [(entry.task, len(entry.clicks), entry.outcome) for entry in entries]
+    assert seen == [(25, 1, "superseded"), (24, 1, "mask"), (25, 2, "mask")]
+    assert (backend.telemetry.total("answered"), backend.telemetry.total("superseded")) == (2, 1)
 
 
 SECRETS = ["hunter2token", "person@example.org", "Jane Doe", "jane.doe", "20eb5cd1-tiny.png", "/data/upload"]

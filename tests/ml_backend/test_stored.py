@@ -10,7 +10,7 @@ from maskloop.regions import region_value
 from ml_backend.controls import Controls, read_controls
 from ml_backend.prompts import Prompts, read_prompts
 from ml_backend.protocol import Prompt, Task
-from ml_backend.stored import Stored, Target, drafted_box
+from ml_backend.stored import Stored, Target
 
 HEIGHT, WIDTH = 40, 50
 
@@ -207,7 +207,7 @@ def box_prompt() -> Prompt:
 
 
 def drafted(prompts: Prompts, *results: Any) -> Prompt | None:
-    return drafted_box(task(drafts=[draft(*results)]), controls(), prompts)
+    return Stored().box(task(drafts=[draft(*results)]), controls(), prompts)
 
 
 def test_box__about_the_clicks():
@@ -248,4 +248,4 @@ def test_box__one_that_was_asked_with_goes_first():
 
 def test_box__only_of_drafts():
     stored = task(annotations=[draft(box())], predictions=[draft(box())])
-    assert drafted_box(stored, controls(), asked()) is None
+    assert Stored().box(stored, controls(), asked()) is None
