@@ -164,7 +164,7 @@ def tell_predictor(images: Sequence[bytes], count: int) -> None:
             start = time.perf_counter()
             prediction = predictor.predict(prepared, session(500 + number, 1))
             predicted = time.perf_counter()
-            _ = Runs.of(prediction.mask), prediction.score
+            _ = Runs.of(prediction.drawn()[0])
             times.append((predicted - start, time.perf_counter() - predicted))
         own, drawing = (statistics.fmean(part) * 1000 for part in zip(*times, strict=True))
         print(f"of predict: predictor {own:.1f} ms, pixels, runs and score {drawing:.1f} ms", flush=True)

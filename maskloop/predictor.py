@@ -8,7 +8,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -80,12 +82,19 @@ class Prediction:
     @property
     def score(self) -> float:
         """Mean probability of the object's pixels; 0 where there are none."""
+        return self.drawn()[1]
+
+    def drawn(self) -> tuple[Mask, float]:
+        """The mask and its score at the cost of one: the pixels are made once."""
+        mask: Mask = np.zeros(self.canvas.shape, np.bool_)
         support = self.canvas.support(MASK_THRESHOLD)
         if support is None:
-            return 0.0
+            return mask, 0.0
         probability = self.canvas.render(support)
-        inside = probability[probability > MASK_THRESHOLD]
-        return float(inside.mean(dtype=np.float64)) if inside.size else 0.0
+        inside = mask[support.slices]
+        np.greater(probability, MASK_THRESHOLD, out=inside)
+        score, *_ = cast(tuple[float, ...], cv2.mean(probability, mask=inside.astype(np.uint8)))
+        return mask, score
 
     @property
     def nbytes(self) -> int:

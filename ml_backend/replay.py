@@ -124,12 +124,13 @@ class _Run:
         return Request(self.session.image, self.session.clicks[:count], previous, self.session.box)
 
     def accept(self, prediction: Prediction) -> None:
+        mask, score = prediction.drawn()
         if self.session.before is None:
-            self._keep(Step(Runs.of(prediction.mask), prediction.score, prediction))
+            self._keep(Step(Runs.of(mask), score, prediction))
             return
         before = self.steps[self.done].runs.mask()
-        merged = merge_correction(before, prediction.mask, self.session.clicks[self.done])
-        self._keep(Step(Runs.of(merged), prediction.score or 1.0))
+        merged = merge_correction(before, mask, self.session.clicks[self.done])
+        self._keep(Step(Runs.of(merged), score or 1.0))
 
     def replayed(self) -> Replayed:
         earlier = self.steps.get(self.done - 1) if self.done > 1 or self.session.before is not None else None

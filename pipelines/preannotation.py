@@ -246,8 +246,8 @@ def _from_boxes(model: Model, image: Image, task: Task) -> list[Found]:
     """One mask for each rectangle that a person or a detector stored; the empty ones are left out."""
     boxes = list(dict.fromkeys(_boxes(task, *image.shape[:2])))
     predictions = model.segmenter.predict_batch([Request(image, [], box=box) for _, box in boxes])
-    found = [Found(one.mask, label, one.score) for (label, _), one in zip(boxes, predictions, strict=True)]
-    return [one for one in found if one.mask.any()]
+    drawn = [(label, *one.drawn()) for (label, _), one in zip(boxes, predictions, strict=True)]
+    return [Found(mask, label, score) for label, mask, score in drawn if mask.any()]
 
 
 def _boxes(task: Task, height: int, width: int) -> Iterator[tuple[str, tuple[int, int, int, int]]]:

@@ -1,19 +1,16 @@
-"""Shards: append-only Parquet files of masks, one row a region of an annotation."""
+"""Shards: the table of masks, one row a region of an annotation, append-only."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from io import BytesIO
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from pipelines.errors import SnapshotError
-from pipelines.files import sha256_of, write_atomically
 from pipelines.snapshot import Shard, Snapshot
+from pipelines.tables import read_table, write_table
 
-ROWS_PER_SHARD = 1000
 FOLDER = Path("data/annotations")
 
 
@@ -23,7 +20,13 @@ class Row:
 
     rle: COCO run lengths (counts) of size (height, width). Empty in the only row of an annotation that was
     deleted, emptied or cancelled after its masks had been collected.
-    meta: JSON with the provenance: which model proposed the mask, from how many clicks.
+    meta: JSON with the provenance as it came.
+    ground_truth: somebody marked the annotation with a star: it counts before later ones.
+    model: version of the model that suggested the mask; empty for one drawn by hand.
+    prompts: clicks and boxes that the suggestion took, as it says itself.
+    changed: by how much the person changed the suggestion, 1 - IoU; NaN where it is not known.
+    clicks: JSON [[row, col, positive as 1 or 0], ...], the clicks that led to the mask, as the journal has
+        them, in the order they were made.
     """
 
     project_id: int
@@ -38,18 +41,22 @@ class Row:
     rle: str
     image_sha256: str
     meta: str
+    ground_truth: bool = False
+    model: str = ""
+    prompts: int = 0
+    changed: float = math.nan
+    clicks: str = "[]"
 
 
-SCHEMA = pa.schema(
-    [(name, pa.int64() if kind is int else pa.string()) for name, kind in Row.__annotations__.items()]
-)
+_TYPES = {int: pa.int64(), str: pa.string(), bool: pa.bool_(), float: pa.float64()}
+SCHEMA = pa.schema([(name, _TYPES[kind]) for name, kind in Row.__annotations__.items()])
+_DEFAULTS = {"ground_truth": False, "model": "", "prompts": 0, "changed": math.nan, "clicks": "[]"}
 
 
 def write_shards(root: Path, snapshot: str, rows: Sequence[Row]) -> tuple[Shard, ...]:
     """Write `rows` to new files under `data/annotations`, named after the snapshot they come with."""
-    parts = (rows[start : start + ROWS_PER_SHARD] for start in range(0, len(rows), ROWS_PER_SHARD))
-    return tuple(
-        _write(root / FOLDER / f"part-{snapshot}-{number}.parquet", part) for number, part in enumerate(parts)
+    return write_table(
+        root, FOLDER, snapshot, pa.Table.from_pylist([asdict(row) for row in rows], schema=SCHEMA)
     )
 
 
@@ -59,10 +66,11 @@ def read_rows(root: Path, snapshot: Snapshot, columns: Sequence[str] | None = No
     Raises:
         SnapshotError: a shard is missing, or holds something else than what the snapshot recorded.
     """
-    tables = [_read(root / FOLDER / shard.name, shard, columns) for shard in snapshot.shards]
-    if tables:
-        return pa.concat_tables(tables)
-    return SCHEMA.empty_table().select(list(columns or SCHEMA.names))
+    table = read_table(root, FOLDER, snapshot.shards, SCHEMA, columns)
+    for number, name in enumerate(table.column_names):
+        if name in _DEFAULTS:  # shards of before these were collected
+            table = table.set_column(number, SCHEMA.field(name), table[name].fill_null(_DEFAULTS[name]))
+    return table
 
 
 def newest_masks(rows: pd.DataFrame) -> pd.DataFrame:
@@ -76,19 +84,3 @@ def newest_masks(rows: pd.DataFrame) -> pd.DataFrame:
     last = current.groupby(["project_id", "task_id"])["annotation_id"].transform("last")
     kept = current[current["annotation_id"] == last]
     return kept.drop_duplicates(["project_id", "annotation_id", "region_id"], keep="last")
-
-
-def _write(path: Path, rows: Sequence[Row]) -> Shard:
-    table = pa.Table.from_pylist([asdict(row) for row in rows], schema=SCHEMA)
-    buffer = BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
-    write_atomically(path, buffer.getvalue())
-    return Shard(name=path.name, sha256=sha256_of(path), rows=len(rows))
-
-
-def _read(path: Path, shard: Shard, columns: Sequence[str] | None) -> pa.Table:
-    if not path.is_file():
-        raise SnapshotError(f"{path} is missing: get it with 'dvc pull data/annotations'.")
-    if sha256_of(path) != shard.sha256:
-        raise SnapshotError(f"{path} was changed: shards are never edited. Restore it with 'dvc checkout'.")
-    return pq.read_table(path, columns=list(columns) if columns else None)

@@ -15,7 +15,7 @@ PATH = Path("data/snapshot.json")
 
 @dataclass(frozen=True)
 class Shard:
-    """One file under `data/annotations`; it never changes once written."""
+    """One file of a table under `data/`; it never changes once written."""
 
     name: str
     sha256: str
@@ -30,6 +30,8 @@ class Snapshot:
     cursor: newest `updated_at` of any task when collecting began; empty before anything was collected.
     masks: rows that carry a mask, over all shards.
     retry: tasks whose image could not be fetched, to be asked for again.
+    splits: files of `data/split`, which say for good what images are trained on and what they test.
+    findings: files of `data/findings`, masks that must not be trained on, and why.
     """
 
     version: int = 0
@@ -37,6 +39,8 @@ class Snapshot:
     masks: int = 0
     shards: tuple[Shard, ...] = ()
     retry: tuple[int, ...] = ()
+    splits: tuple[Shard, ...] = ()
+    findings: tuple[Shard, ...] = ()
 
     @property
     def name(self) -> str:
@@ -63,8 +67,10 @@ def parse_snapshot(text: str) -> Snapshot:
     """The snapshot that `text` describes; SnapshotError when it describes none."""
     try:
         fields = json.loads(text)
-        shards = tuple(Shard(**shard) for shard in fields.pop("shards"))
-        return Snapshot(shards=shards, retry=tuple(fields.pop("retry")), **fields)
+        for name in ("shards", "splits", "findings"):
+            if name == "shards" or name in fields:  # the first snapshots had no other tables
+                fields[name] = tuple(Shard(**shard) for shard in fields[name])
+        return Snapshot(**fields | {"retry": tuple(fields["retry"])})
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise SnapshotError(
             f"data/snapshot.json is damaged ({error!r}): restore it with 'git checkout'."

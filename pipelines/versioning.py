@@ -23,7 +23,7 @@ from pipelines.snapshot import Snapshot, parse_snapshot, write_snapshot
 SNAPSHOT_BRANCH = "maskloop/snapshot"
 TRAINED_BRANCH = "maskloop/trained"
 WORKTREES = Path(".maskloop/worktrees")
-DATA = ("data/annotations", "data/images")
+DATA = ("data/annotations", "data/images", "data/split", "data/findings")
 _IDENTITY = ("-c", "user.name=maskloop", "-c", "user.email=maskloop@localhost", "-c", "commit.gpgsign=false")
 
 
