@@ -2,6 +2,7 @@
 
 import secrets
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,14 +42,18 @@ class Labeler:
 
     def label(self, task: int, photo: SamplePhoto) -> list[Labelled]:
         """Label every object of a photo and submit one annotation that holds them all."""
-        start = time.monotonic()
         height, width = decode_image(photo.image_bytes).shape[:2]
+        targets = [(name, polygon_to_mask(rings, height, width)) for name, rings in photo.objects]
+        return self.label_masks(task, photo.name, targets)
+
+    def label_masks(self, task: int, photo: str, targets: Sequence[tuple[str, Mask]]) -> list[Labelled]:
+        """The same for objects whose masks are known, each a name and a mask of the photo's size."""
+        start = time.monotonic()
         regions, labelled = [], []
-        for name, rings in photo.objects:
-            target = polygon_to_mask(rings, height, width)
+        for name, target in targets:
             attempt = self._click(task, target)
             regions.append(attempt.region if attempt.region and attempt.good else painted(target))
-            labelled.append(Labelled(photo.name, name, attempt.clicks, attempt.iou, attempt.good))
+            labelled.append(Labelled(photo, name, attempt.clicks, attempt.iou, attempt.good))
         self.client.submit(task, regions, time.monotonic() - start)
         return labelled
 
