@@ -13,6 +13,7 @@ from pipelines.errors import SettingsError
 from pipelines.prepared import Picture
 
 COLUMNS = ["image_id", "source", "split", "height", "width", "image", "objects"]
+BASE = "base"
 _BATCH = 50
 """Images that are read from disk together."""
 
@@ -74,6 +75,21 @@ class OtherImages:
                 f"{self._parameter} of params.yaml names {str(self._files[0])!r}, where no image is of a "
                 "split that is wanted; name another file."
             )
+
+
+class Replayed:
+    """The images that training replays: a fixed draw out of `prepare.base`, none where that is empty."""
+
+    def __init__(self, root: Path, path: str, count: int) -> None:
+        self._images = (
+            OtherImages(root / path, "prepare.base", lambda split: split == "train") if path else None
+        )
+        self.digests = self._images.draw(count) if self._images else set()
+
+    def pictures(self) -> Iterator[Picture]:
+        """The images with their objects, by the source `base`."""
+        if self._images:
+            yield from self._images.pictures(BASE, self.digests)
 
 
 def _object(item: dict[str, Any]) -> dict[str, Any]:

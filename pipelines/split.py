@@ -5,9 +5,10 @@ The record is append-only: what it holds, no later image and no parameter change
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from pipelines.likeness import near_pairs, perceptual_hash
+from pipelines.replay import Replayed
 from pipelines.seed import SeedImage, seed_images
 from pipelines.shards import read_rows
 from pipelines.snapshot import Snapshot
@@ -42,31 +44,45 @@ class Family:
         """What the family is recorded under: the group that it is near, or the first of its images."""
         return min((group for group, _ in self.kin), default=self.images[0])
 
-    def split(self, test_percent: int) -> str:
+    def split(self, test_percent: int, replayed: Collection[str]) -> str:
         """Where its kin are; by its digest if it has none; aside if it would join the two sides."""
         sides = {split for _, split in self.kin}
-        if not sides:
-            return split_of(self.images[0], test_percent)
-        return sides.pop() if len(sides) == 1 else ASIDE
+        if sides:
+            return sides.pop() if len(sides) == 1 else ASIDE
+        if any(image in replayed for image in self.images):
+            return TRAIN  # earlier checkpoints have learnt from it
+        return split_of(self.images[0], test_percent)
 
 
-def assign(root: Path, snapshot: Snapshot, test_percent: int, rendered: int = 0) -> Snapshot:
-    """Record each image of the snapshot, and of the seed set, that has no split yet.
+def assign(
+    root: Path,
+    snapshot: Snapshot,
+    test_percent: int,
+    rendered: int = 0,
+    base: str = "",
+    base_images: int = 0,
+) -> Snapshot:
+    """Record each image of the snapshot, of the seed set and of those replayed that has no split yet.
 
     Args:
         root: of the repository.
         snapshot: what has been collected.
         test_percent: share of the images that are measured on.
         rendered: composites of the seed set.
+        base: path of the images that are replayed; empty: none.
+        base_images: how many of them.
 
     Returns:
         The snapshot with the files that were added; the same one when there was nothing to add.
 
     Raises:
         SnapshotError: an image or a file of the record is missing or damaged.
+        SettingsError: there are no images at `base`.
     """
     record = read_splits(root, snapshot)
-    placed = place(record, hash_new(root, snapshot, record, seed_images(rendered)), test_percent)
+    replayed = Replayed(root, base, base_images)
+    hashes = hash_new(root, snapshot, record, seed_images(rendered), replayed)
+    placed = place(record, hashes, test_percent, replayed.digests)
     if placed.empty:
         return snapshot
     if any(shard.name.startswith(f"part-{snapshot.name}-") for shard in snapshot.splits):
@@ -85,24 +101,38 @@ def read_splits(root: Path, snapshot: Snapshot) -> pd.DataFrame:
 
 
 def hash_new(
-    root: Path, snapshot: Snapshot, record: pd.DataFrame, seed: Iterable[SeedImage]
+    root: Path,
+    snapshot: Snapshot,
+    record: pd.DataFrame,
+    seed: Iterable[SeedImage],
+    replayed: Replayed,
 ) -> dict[str, str]:
-    """Perceptual hashes by digest of what was collected and of the seed set, without what is recorded."""
+    """Perceptual hashes by digest of all images, without those that are recorded."""
     known = set(record["image_sha256"])
     collected = set(read_rows(root, snapshot, ["image_sha256"])["image_sha256"].to_pylist()) - {""}
     images = StoredImages(root)
     hashes = {digest: perceptual_hash(images.read(digest)) for digest in sorted(collected - known)}
-    for image in seed:
-        digest = sha256(image.data).hexdigest()
+    others = chain((image.data for image in seed), (picture.data for picture in replayed.pictures()))
+    for data in others:
+        digest = sha256(data).hexdigest()
         if digest not in known:
-            hashes[digest] = perceptual_hash(image.data)
+            hashes[digest] = perceptual_hash(data)
     return hashes
 
 
-def place(record: pd.DataFrame, hashes: Mapping[str, str], test_percent: int) -> pd.DataFrame:
-    """Rows of the record for new images, whose perceptual hashes are given by digest."""
+def place(
+    record: pd.DataFrame, hashes: Mapping[str, str], test_percent: int, replayed: Collection[str] = ()
+) -> pd.DataFrame:
+    """Rows of the record for new images.
+
+    Args:
+        record: the images that have their split.
+        hashes: perceptual hashes of the new ones by digest.
+        test_percent: share of the images that are measured on.
+        replayed: digests of those among them that are trained on unless they are near a test image.
+    """
     rows = [
-        (image, hashes[image], family.group, family.split(test_percent))
+        (image, hashes[image], family.group, family.split(test_percent, replayed))
         for family in _families(record, hashes)
         for image in family.images
     ]

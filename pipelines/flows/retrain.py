@@ -77,7 +77,8 @@ def collect_masks(settings: Settings, worktree: Worktree) -> collect.Collected:
 def assign_splits(worktree: Worktree, snapshot: Snapshot) -> Snapshot:
     """Decide for good which of the new images are trained on."""
     params = read_params(worktree.path, "prepare")
-    assigned = split.assign(worktree.path, snapshot, params["test_percent"], params["rendered"])
+    names = ("test_percent", "rendered", "base", "base_images")
+    assigned = split.assign(worktree.path, snapshot, *(params[name] for name in names))
     new = sum(shard.rows for shard in assigned.splits) - sum(shard.rows for shard in snapshot.splits)
     get_run_logger().info("%d images have got their split", new)
     return assigned

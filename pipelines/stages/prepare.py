@@ -20,7 +20,7 @@ from maskloop.masks import encode_coco
 from pipelines.labelled import LabelledImages
 from pipelines.likeness import is_near, perceptual_hash
 from pipelines.prepared import Picture, PreparedSet
-from pipelines.replay import OtherImages
+from pipelines.replay import OtherImages, Replayed
 from pipelines.seed import SeedImage, seed_images
 from pipelines.snapshot import read_snapshot
 from pipelines.split import ASIDE, TEST, TRAIN, hash_new, place, read_splits
@@ -30,7 +30,6 @@ PREPARED = Path("data/prepared")
 REPORT = Path("reports/prepared.json")
 SPLITS = (TRAIN, TEST)
 GENERAL = "general"
-BASE = "base"
 LIKE_GENERAL = "like an image of prepare.general"
 LIKE_TEST = "of prepare.base, like an image that is measured on"
 
@@ -60,26 +59,30 @@ class Preparation:
 
     splits: image_sha256, hash and split of every image that was recorded, collected or made.
     left_out: images that are in no set, by the reason.
+    like_general: images that show the same as one of `prepare.general`, once those have been gone through.
     """
 
     root: Path
     params: dict[str, Any]
     seed: dict[str, Picture]
     labelled: LabelledImages
+    replayed: Replayed
     splits: pd.DataFrame
     left_out: Counter[str] = field(default_factory=Counter)
-    _measured: list[str] = field(default_factory=list)
+    like_general: set[str] = field(default_factory=set)
 
     @classmethod
     def read(cls, root: Path, params: dict[str, Any]) -> "Preparation":
         snapshot = read_snapshot(root)
         images = list(seed_images(params["rendered"]))
         record = read_splits(root, snapshot)
+        replayed = Replayed(root, params["base"], params["base_images"])
         # what is not recorded, as before the first retrain, goes where it would be recorded
-        placed = place(record, hash_new(root, snapshot, record, images), params["test_percent"])
+        hashes = hash_new(root, snapshot, record, images, replayed)
+        placed = place(record, hashes, params["test_percent"], replayed.digests)
         seed = {picture.digest: picture for picture in map(_seed_picture, images)}
         splits = pd.concat([record, placed]).set_index("image_sha256")
-        return cls(root, params, seed, LabelledImages(root, snapshot), splits)
+        return cls(root, params, seed, LabelledImages(root, snapshot), replayed, splits)
 
     def general(self) -> Iterator[Picture]:
         """What must not get worse: the images of `prepare.general`, or the seed's own test images."""
@@ -91,30 +94,31 @@ class Preparation:
         others = OtherImages(
             self.root / self.params["general"], "prepare.general", lambda split: split != TRAIN
         )
+        hashes = []
         for picture in others.pictures():
-            self._measured.append(perceptual_hash(picture.data))
+            hashes.append(perceptual_hash(picture.data))
             yield picture
+        self.like_general = set(self.splits.index[is_near(list(self.splits["hash"]), hashes)])
 
     def own(self) -> Iterator[tuple[str, Picture]]:
         """The seed's and the labelled images, with the split that each is of; after `general`."""
-        like_general = self.splits.index[is_near(list(self.splits["hash"]), self._measured)]
         for digest in sorted(self.labelled.digests | set(self.seed)):
             split = self._split(digest)
             if split == ASIDE:
                 self.left_out[ASIDE] += 1
-            elif split == TRAIN and digest in like_general:
+            elif split == TRAIN and digest in self.like_general:
                 self.left_out[LIKE_GENERAL] += 1
             else:
                 yield split, self._picture(digest, split)
 
     def base(self) -> Iterator[Picture]:
         """What is replayed so that it is not forgotten; after `general`."""
-        if not self.params["base"]:
-            return
-        others = OtherImages(self.root / self.params["base"], "prepare.base", lambda split: split == TRAIN)
-        measured = self._measured + list(self.splits["hash"][self.splits["split"] == TEST])
-        for picture in others.pictures(BASE, others.draw(self.params["base_images"])):
-            if is_near([perceptual_hash(picture.data)], measured)[0]:
+        own = self.labelled.digests | set(self.seed)
+        for picture in self.replayed.pictures():
+            digest = picture.digest
+            if digest in own:
+                continue  # it is there with the masks of this project
+            if self._split(digest) != TRAIN or digest in self.like_general:
                 self.left_out[LIKE_TEST] += 1
             else:
                 yield picture
