@@ -91,7 +91,7 @@ class Corpus:
         if image.shape[:2] != size:
             raise DatasetError(f"an image of {image.shape[:2]} is recorded as {size}; write the shard again")
         objects = self._choose(str(row["source"]), row["objects"], generator)
-        return Scene(torch.from_numpy(image).permute(2, 0, 1), _Masks(objects, *size))
+        return Scene(torch.from_numpy(image).permute(2, 0, 1), _Masks(objects, *size), _clicks(objects))
 
     def _choose(
         self, source: str, objects: Sequence[Mapping[str, Any]], generator: Generator
@@ -103,6 +103,19 @@ class Corpus:
         if len(things) in (0, len(large)) or float(torch.rand((), generator=generator)) < STUFF_SHARE:
             return large
         return things
+
+
+def _clicks(objects: Sequence[Mapping[str, Any]]) -> Sequence[Tensor]:
+    """Of each object the clicks that people gave, (N, 3); empty where no object has any."""
+    clicks = [_signed(item.get("clicks")) for item in objects]
+    return clicks if any(map(len, clicks)) else ()
+
+
+def _signed(clicks: Sequence[Mapping[str, Any]] | None) -> Tensor:
+    """Clicks as rows of (row, col, sign); shards of before clicks were kept have None."""
+    found = [] if clicks is None else clicks
+    rows = [(click["row"], click["col"], 1.0 if click["positive"] else -1.0) for click in found]
+    return torch.tensor(rows, dtype=torch.float).reshape(-1, 3)
 
 
 class _Masks:

@@ -205,6 +205,22 @@ def decode_coco(rle: CocoRle) -> Mask:
     Raises:
         MaskError: size or counts are missing, damaged, or do not fit each other.
     """
+    _checked_lengths(rle)
+    size, counts = [int(side) for side in rle["size"]], rle["counts"].encode("ascii")
+    return np.ascontiguousarray(coco.decode({"size": size, "counts": counts}), dtype=bool)
+
+
+def coco_area(rle: CocoRle) -> int:
+    """The number of pixels of COCO's compressed run lengths, which are not decoded for it.
+
+    Raises:
+        MaskError: as `decode_coco`.
+    """
+    return int(_checked_lengths(rle)[1::2].sum())
+
+
+def _checked_lengths(rle: CocoRle) -> Integers:
+    """The run lengths, from the first background on, down the columns."""
     try:
         height, width = (int(side) for side in rle["size"])
         counts = rle["counts"].encode("ascii")
@@ -215,7 +231,7 @@ def decode_coco(rle: CocoRle) -> Mask:
         raise MaskError(
             f"The COCO RLE is damaged: its runs have {lengths.sum()} pixels, its size is {height} x {width}."
         )
-    return np.ascontiguousarray(coco.decode({"size": [height, width], "counts": counts}), dtype=bool)
+    return lengths
 
 
 def _coco_lengths(counts: bytes) -> Integers:

@@ -1,6 +1,7 @@
 """Training views: square crops of a scene around one object, at the scales of the predictor's two passes."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -37,19 +38,33 @@ class Masks(Protocol):
 
 @dataclass(frozen=True)
 class Scene:
-    """One image with its objects: image (3, H, W) uint8, and K masks (H, W) bool."""
+    """One image with its objects: image (3, H, W) uint8, and K masks (H, W) bool.
+
+    clicks: those that people gave for each of the K objects, (N, 3) each as rows of (row, col, sign) in the
+        order they were made, (0, 3) for an object without; empty where no object has any.
+    """
 
     image: Tensor
     masks: Masks
+    clicks: Sequence[Tensor] = ()
 
 
 @dataclass(frozen=True)
 class View:
-    """A batch or one item: image (3, S, S) in 0..1, target (S, S) in {1, 0, -1}, others (S, S) bool."""
+    """A batch or one item: image (3, S, S) in 0..1, target (S, S) in {1, 0, -1}, others (S, S) bool.
+
+    clicks: those that people gave for the target, (N, 3) as rows of (row, col, sign) in the order they were
+        made; a slot of sign 0 is empty. None where no item has any.
+    """
 
     image: Tensor
     target: Tensor
     others: Tensor
+    clicks: Tensor | None = None
+
+    def to(self, device: str) -> "View":
+        clicks = None if self.clicks is None else self.clicks.to(device)
+        return View(self.image.to(device), self.target.to(device), self.others.to(device), clicks)
 
 
 def draw_view(scene: Scene, size: int, generator: Generator) -> View | None:
@@ -68,7 +83,10 @@ def draw_view(scene: Scene, size: int, generator: Generator) -> View | None:
     if merged < len(order):
         neighbours = order[merged : merged + NEIGHBOURS]
         others = torch.stack([scene.masks[index][window][step][:, step] for index in neighbours])
-    return View(image, seen.long(), _neighbours(seen, others, generator))
+    clicks = None
+    if scene.clicks and merged == 1:  # a union of two objects is not what anybody clicked for
+        clicks = _clicks_in(scene.clicks[order[0]], top, left, side, size)
+    return View(image, seen.long(), _neighbours(seen, others, generator), clicks)
 
 
 def stack_views(views: list[View]) -> View:
@@ -77,6 +95,7 @@ def stack_views(views: list[View]) -> View:
         torch.stack([view.image for view in views]),
         torch.stack([view.target for view in views]),
         torch.stack([view.others for view in views]),
+        _stack_clicks([view.clicks for view in views]),
     )
 
 
@@ -88,6 +107,28 @@ def augment(batch: View, generator: Generator) -> View:
 def _resize(planes: Tensor, size: int) -> Tensor:
     """Planes (C, H, W) uint8 to (C, S, S); bytes of three channels are several times as fast as floats."""
     return F.interpolate(planes[None], (size, size), mode="bilinear", antialias=True)[0]
+
+
+def _clicks_in(clicks: Tensor, top: int, left: int, side: int, size: int) -> Tensor | None:
+    """Clicks (N, 3) of the scene in a view of `size` pixels that shows a square; None if all are outside."""
+    places = clicks[:, :2] - torch.tensor([top, left]) + 0.5  # from the square's corner
+    seen = ((places >= 0) & (places < side)).all(dim=1)
+    if not bool(seen.any()):
+        return None
+    mapped = (places[seen] * (size / side) - 0.5).clamp(0, size - 1)
+    return torch.cat([mapped, clicks[seen, 2:]], dim=1)
+
+
+def _stack_clicks(clicks: list[Tensor | None]) -> Tensor | None:
+    """Clicks of each item, (N, 3) or None, as (B, N, 3) with empty slots; None where no item has any."""
+    slots = max((len(item) for item in clicks if item is not None), default=0)
+    if not slots:
+        return None
+    stacked = torch.zeros(len(clicks), slots, 3)
+    for row, item in zip(stacked, clicks, strict=True):
+        if item is not None:
+            row[: len(item)] = item
+    return stacked
 
 
 def _neighbours(target: Tensor, others: Tensor, generator: Generator) -> Tensor:
@@ -138,14 +179,25 @@ def _place_window(first: int, last: int, side: int, size: int, generator: Genera
 def _flip(batch: View, generator: Generator) -> View:
     flips = torch.rand(batch.target.shape[0], generator=generator) < 0.5
     index = flips.nonzero()[:, 0].to(batch.image.device)
-    return View(*(plane.index_copy(0, index, plane[index].flip(-1)) for plane in _planes(batch)))
+    image, target, others = (plane.index_copy(0, index, plane[index].flip(-1)) for plane in _planes(batch))
+    return View(image, target, others, _flip_clicks(batch, flips))
+
+
+def _flip_clicks(batch: View, flips: Tensor) -> Tensor | None:
+    if batch.clicks is None:
+        return None
+    clicks = batch.clicks.clone()
+    mirrored = batch.image.shape[-1] - 1 - clicks[..., 1]
+    clicks[..., 1] = torch.where(flips.to(clicks.device)[:, None], mirrored, clicks[..., 1])
+    return clicks
 
 
 def _paste(batch: View, generator: Generator) -> View:
     """Paste the object of the item before into some items, at another place and size.
 
     The target becomes that object or stays what is left of its own, and the other one is among the others.
-    Where too little of either would be seen, nothing is pasted.
+    Where too little of either would be seen, nothing is pasted. Clicks that people gave are dropped where the
+    target is another one now, or something else is where they were made.
     """
     count = batch.target.shape[0]
     draws = torch.rand(2, count, generator=generator)
@@ -162,12 +214,22 @@ def _paste(batch: View, generator: Generator) -> View:
     target = torch.where(cut & take, 1, torch.where(own & ~take, 1, torch.where(cut | own, 0, into.target)))
     others = ((into.others & ~cut) | torch.where(take, own, cut)) & (target == 0)
     pasted = (torch.where(cut[:, None], image, into.image), target, others)
-    return View(
-        *(
-            plane.index_copy(0, index.to(plane.device), new)
-            for plane, new in zip(_planes(batch), pasted, strict=True)
-        )
+    image, target, others = (
+        plane.index_copy(0, index.to(plane.device), new)
+        for plane, new in zip(_planes(batch), pasted, strict=True)
     )
+    return View(image, target, others, _paste_clicks(batch.clicks, index, cut | take))
+
+
+def _paste_clicks(clicks: Tensor | None, index: Tensor, lost: Tensor) -> Tensor | None:
+    """Clicks (B, N, 3) without those that lie on the pixels (I, S, S) bool that the items `index` lost."""
+    if clicks is None:
+        return None
+    clicks, index = clicks.clone(), index.to(clicks.device)
+    rows, cols = clicks[index, :, :2].round().long().unbind(-1)
+    item = torch.arange(len(index), device=clicks.device)[:, None]
+    clicks[index, :, 2] *= ~lost[item, rows, cols]
+    return clicks
 
 
 def _moved(image: Tensor, mask: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
@@ -197,7 +259,7 @@ def _jitter(batch: View, generator: Generator) -> View:
     brightness = (draws[:, 1:2] - 0.5) * 0.3
     colour = (draws[:, 2:5] - 0.5) * 0.1
     offset = 0.5 - 0.5 * contrast + brightness + colour
-    return View((batch.image * contrast + offset).clamp_(0, 1), batch.target, batch.others)
+    return replace(batch, image=(batch.image * contrast + offset).clamp_(0, 1))
 
 
 def _planes(batch: View) -> tuple[Tensor, Tensor, Tensor]:

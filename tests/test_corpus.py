@@ -96,3 +96,25 @@ class TestStuff:
         pd.DataFrame([row([item(UPPER, "sky"), item(LOWER, "cell")])]).to_parquet(tmp_path / "a.parquet")
         scenes = draws(Corpus.read(tmp_path, stuff={"made": {"sky"}}), 100)
         assert 10 < sum(len(scene.masks) == 2 for scene in scenes) < 50
+
+
+class TestClicks:
+    GIVEN = ({"row": 3.0, "col": 40.5, "positive": True}, {"row": 30.0, "col": 2.0, "positive": False})
+
+    def test_draw__clicks_of_each_object(self, tmp_path):
+        rows = [row([item(UPPER) | {"clicks": list(self.GIVEN)}, item(LOWER) | {"clicks": []}])]
+        pd.DataFrame(rows).to_parquet(tmp_path / "made-00.parquet")
+        (scene,) = draws(Corpus.read(tmp_path), 1)
+        assert [clicks.tolist() for clicks in scene.clicks] == [[[3, 40.5, 1], [30, 2, -1]], []]
+
+    @pytest.mark.parametrize("clicks", [None, []])
+    def test_draw__nobody_clicked(self, clicks):
+        (scene,) = draws(corpus([row([item(UPPER) | {"clicks": clicks}, item(LOWER)])]), 1)
+        assert scene.clicks == ()
+
+    def test_draw__clicks_stay_with_their_object(self):
+        small = np.zeros_like(UPPER)
+        small.flat[: MIN_AREA - 1] = True
+        objects = [item(small) | {"clicks": list(self.GIVEN)}, item(UPPER) | {"clicks": list(self.GIVEN[:1])}]
+        (scene,) = draws(corpus([row(objects)]), 1)
+        assert [clicks.tolist() for clicks in scene.clicks] == [[[3, 40.5, 1]]]

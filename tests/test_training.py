@@ -307,6 +307,7 @@ def test_corpus__split_and_sources(shard: Path, tmp_path: Path) -> None:
         ({"stage": "both"}, "stage is 'both'; it must be coarse or fine"),
         ({"precision": "float16"}, "precision is 'float16'; it must be float32 or bfloat16"),
         ({"average": 1.0}, "average is 1.0; it must be from 0 to below 1"),
+        ({"real_clicks": 1.5}, "real_clicks is 1.5; it is a share, from 0 to 1"),
         ({"gradient_clip": 0.0}, "gradient_clip is 0.0; give a positive norm, or null"),
         ({"milestones": (5,)}, r"'cosine' with milestones \[5\]; milestones belong to the schedule 'steps'"),
         ({"schedule": "steps"}, r"'steps' with milestones \[\]; .* needs some"),

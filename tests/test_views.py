@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Generator
@@ -178,3 +180,102 @@ class TestPaste:
             cut = result.image[:, 0] != batch.image[:, 0]
             assert (result.target[..., 60:] == -1)[~cut[..., 60:]].any()
             assert not (result.target[..., :60] == -1).any()
+
+
+class TestClicks:
+    """Places of clicks that people gave, worked out by hand."""
+
+    CLICKS = torch.tensor([[20.0, 30.0, 1.0], [59.0, 69.0, -1.0], [5.0, 50.0, -1.0]])
+
+    def test_draw_view__clicks_follow_the_crop(self, generator, monkeypatch):
+        """A square of 40 pixels from (20, 30) on, shown at 80: a pixel's centre x goes to 2x + 0.5."""
+        monkeypatch.setattr(views, "_square", lambda *_: (20, 30, 40))
+        scene = replace(TestDrawView.SCENE, clicks=[self.CLICKS])
+        drawn = draw_view(scene, 80, generator)
+        assert drawn.clicks.tolist() == [[0.5, 0.5, 1], [78.5, 78.5, -1]], "the third is above the square"
+
+    def test_draw_view__clicks_follow_a_crop_that_is_shrunk(self, generator, monkeypatch):
+        """At half the size, x goes to x / 2 - 0.25, and the first pixel's centre would be outside."""
+        monkeypatch.setattr(views, "_square", lambda *_: (20, 30, 40))
+        scene = replace(TestDrawView.SCENE, clicks=[self.CLICKS + torch.tensor([1, 1, 0])])
+        assert draw_view(scene, 20, generator).clicks.tolist() == [[0.25, 0.25, 1]]
+        scene = replace(TestDrawView.SCENE, clicks=[self.CLICKS])
+        assert draw_view(scene, 20, generator).clicks.tolist() == [[0, 0, 1], [19, 19, -1]]
+
+    def test_draw_view__click_lies_on_what_it_lay_on(self, generator):
+        """Clicks at the corners of the object stay within a pixel of the corners that are seen."""
+        scene = replace(TestDrawView.SCENE, clicks=[torch.tensor([[20.0, 30.0, 1.0], [59.0, 69.0, 1.0]])])
+        for _ in range(30):
+            drawn = draw_view(scene, SIZE, generator)
+            for row, col, _ in drawn.clicks.tolist():
+                near = drawn.target[
+                    max(0, round(row) - 1) : round(row) + 2, max(0, round(col) - 1) : round(col) + 2
+                ]
+                assert near.any()
+                assert not near.all() or 0 in (round(row), round(col)) or SIZE - 1 in (round(row), round(col))
+
+    def test_draw_view__merged_objects_have_no_clicks(self, generator, monkeypatch):
+        monkeypatch.setattr(views, "MERGE_SHARE", 1.0)
+        masks = torch.stack([square(10, 10, 20), square(10, 32, 20)])
+        image = torch.zeros(3, SIZE, SIZE, dtype=torch.uint8)
+        clicks = [torch.tensor([[15.0, 15.0, 1.0]]), torch.tensor([[15.0, 40.0, 1.0]])]
+        assert draw_view(Scene(image, masks, clicks), SIZE, generator).clicks is None
+
+    def test_draw_view__clicks_of_the_object_that_is_drawn(self, generator, monkeypatch):
+        monkeypatch.setattr(views, "MERGE_SHARE", 0.0)
+        monkeypatch.setattr(views, "_square", lambda *_: (0, 0, SIZE))
+        masks = torch.stack([square(10, 10, 20), square(10, 32, 20)])
+        image = torch.zeros(3, SIZE, SIZE, dtype=torch.uint8)
+        clicks = [torch.tensor([[15.0, 15.0, 1.0]]), torch.zeros(0, 3)]
+        drawn = [draw_view(Scene(image, masks, clicks), SIZE, generator) for _ in range(20)]
+        assert {bool(view.target[15, 15]) for view in drawn} == {True, False}
+        assert all((view.clicks is not None) == bool(view.target[15, 15]) for view in drawn)
+
+    def test_draw_view__clicks_change_nothing_else(self):
+        plain, clicked = (
+            draw_view(replace(TestDrawView.SCENE, clicks=clicks), SIZE, Generator().manual_seed(8))
+            for clicks in ((), [self.CLICKS])
+        )
+        assert torch.equal(plain.image, clicked.image) and torch.equal(plain.target, clicked.target)
+
+    def test_stack_views__empty_slots(self):
+        some = replace(view(square(5, 5, 20)), clicks=torch.tensor([[6.0, 7.0, 1.0], [50.0, 7.0, -1.0]]))
+        batch = stack_views([view(square(5, 5, 20)), some])
+        assert batch.clicks.tolist() == [[[0, 0, 0]] * 2, [[6, 7, 1], [50, 7, -1]]]
+        assert stack_views([view(square(5, 5, 20))]).clicks is None
+
+    def test_augment__clicks_follow_the_flip(self, generator, monkeypatch):
+        """In 64 columns, column 6 becomes 57 and 50.5 becomes 12.5."""
+        monkeypatch.setattr(views, "PASTE_SHARE", 0.0)
+        mask = square(5, 5, 20)
+        batch = stack_views(
+            [replace(view(mask), clicks=torch.tensor([[8.0, 6.0, 1.0], [9.0, 50.5, -1.0]]))] * 20
+        )
+        result = augment(batch, generator)
+        flipped = [not torch.equal(target == 1, mask) for target in result.target]
+        assert set(flipped) == {True, False}
+        for clicks, turned in zip(result.clicks.tolist(), flipped, strict=True):
+            assert clicks == ([[8, 57, 1], [9, 12.5, -1]] if turned else [[8, 6, 1], [9, 50.5, -1]])
+        assert batch.clicks[:, 0, 1].eq(6).all(), "the batch itself stays"
+
+    def test_paste__clicks_of_another_target_are_dropped(self, generator, monkeypatch):
+        """The first item's object is pasted into the middle of the second, over one of its clicks."""
+        monkeypatch.setattr(views, "PASTE_SHARE", 1.0)
+        monkeypatch.setattr(views, "PASTE_SCALE", (1.0, 1.0))
+        monkeypatch.setattr(views, "PASTE_REACH", 0.0)  # to rows and columns 22 to 41
+        clicks = torch.tensor([[30.0, 30.0, -1.0], [4.0, 4.0, 1.0], [21.0, 30.0, -1.0]])
+        item = replace(view(square(0, 0, 20)), clicks=clicks)
+        kept = set()
+        for _ in range(20):
+            result = views._paste(stack_views([item] * 2), generator)
+            for target, signs in zip(result.target, result.clicks[..., 2].tolist(), strict=True):
+                replaced = bool(target[30, 30])
+                assert signs == ([0, 0, 0] if replaced else [0, 1, -1])
+                kept.add(replaced)
+        assert kept == {True, False}
+
+    def test_paste__nothing_pasted_nothing_dropped(self, generator, monkeypatch):
+        monkeypatch.setattr(views, "PASTE_SHARE", 1.0)
+        item = replace(view(square(20, 20, 24)), clicks=torch.tensor([[30.0, 30.0, 1.0]]))
+        result = views._paste(stack_views([item, view(square(0, 0, 0))]), generator)
+        assert result.clicks[0].tolist() == [[30, 30, 1]]

@@ -32,5 +32,4 @@ def draw_batch(
                 views.append(view)
         batch = stack_views(views)
     with clock.time("augment"):
-        moved = View(batch.image.to(device), batch.target.to(device), batch.others.to(device))
-        return augment(moved, generator)
+        return augment(batch.to(device), generator)

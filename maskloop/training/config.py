@@ -50,6 +50,8 @@ class TrainingConfig:
     """Decay of the moving average of weights, which is what is saved; 0: the weights themselves."""
     freeze_statistics: bool = True
     """Keep the encoder's batch-norm statistics: small batches would only blur them."""
+    real_clicks: float = 0.5
+    """Share of items that start from clicks of people, among those that have some; the rest is simulated."""
     seed: int = 0
     save_every: int = 100
     shares: Mapping[str, float] = field(default_factory=dict)
@@ -66,6 +68,8 @@ class TrainingConfig:
             raise TrainingError(f"size is {self.size}; views need at least 64 pixels a side")
         if not 0 <= self.average < 1:
             raise TrainingError(f"average is {self.average}; it must be from 0 to below 1")
+        if not 0 <= self.real_clicks <= 1:
+            raise TrainingError(f"real_clicks is {self.real_clicks}; it is a share, from 0 to 1")
         if self.gradient_clip is not None and not self.gradient_clip > 0:
             raise TrainingError(f"gradient_clip is {self.gradient_clip}; give a positive norm, or null")
         if (self.schedule == "steps") != bool(self.milestones):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor
+from torch.nn import functional as F
 
 from maskloop.simulation import corrective_click, external_masks, first_clicks, random_clicks
 from maskloop.views import View
@@ -29,8 +30,14 @@ class Interaction:
     clicks: Tensor
 
 
-def start_interaction(batch: View, generator: Generator) -> Interaction:
-    """Per item one interior click, several random clicks, or an external mask with its first correction."""
+def start_interaction(batch: View, generator: Generator, real_share: float = 0.0) -> Interaction:
+    """Per item one interior click, several random clicks, or an external mask with its first correction.
+
+    Args:
+        batch: of views.
+        generator: of the random numbers, on the CPU.
+        real_share: share of the items with clicks of people that start from those, without a previous mask.
+    """
     count = batch.target.shape[0]
     draws = torch.rand(2, count, generator=generator).to(batch.image.device)
     external = draws[0] < EXTERNAL_SHARE
@@ -39,7 +46,36 @@ def start_interaction(batch: View, generator: Generator) -> Interaction:
     several = random_clicks(batch.target, batch.others, generator)
     single = external | (draws[1] < FIRST_CLICK_SHARE)
     one = torch.cat([one, torch.zeros(count, several.shape[1] - 1, 3, device=one.device)], dim=1)
-    return Interaction(batch, masks, torch.where(single[:, None, None], one, several))
+    clicks = torch.where(single[:, None, None], one, several)
+    if batch.clicks is None or not real_share:
+        return Interaction(batch, masks, clicks)
+    real = real_clicks(batch.clicks[:, : clicks.shape[1]], generator)
+    chosen = (torch.rand(count, generator=generator) < real_share).to(real.device)
+    chosen &= (real[..., 2] > 0).any(dim=1)
+    clicks = torch.where(
+        chosen[:, None, None], F.pad(real, (0, 0, 0, clicks.shape[1] - real.shape[1])), clicks
+    )
+    return Interaction(batch, masks * ~chosen[:, None, None, None], clicks)
+
+
+def real_clicks(clicks: Tensor, generator: Generator) -> Tensor:
+    """Per item the first k of its clicks, k random; no fewer than it takes to have a positive one.
+
+    Args:
+        clicks: of people, (B, N, 3); slots of sign 0 are empty, wherever they are.
+        generator: of the random numbers, on the CPU.
+
+    Returns:
+        (B, N, 3); all empty for an item without a positive click, as that does not tell the object.
+    """
+    signs = clicks[..., 2]
+    number = (signs != 0).cumsum(dim=1)  # of each click, from 1 on
+    total = number[:, -1]
+    least = torch.where(signs > 0, number, total[:, None] + 1).amin(dim=1)
+    draw = torch.rand(len(clicks), generator=generator).to(clicks.device)
+    most = least + (draw * (total - least + 1)).long()
+    kept = (number <= most[:, None]) & (least <= total)[:, None]
+    return torch.cat([clicks[..., :2], (signs * kept)[..., None]], dim=-1)
 
 
 def draw_rounds(generator: Generator) -> int:

@@ -85,7 +85,7 @@ class Run:
 
     def _simulate(self, batch: View) -> Interaction:
         """Click with the current network in evaluation mode."""
-        start = start_interaction(batch, self.generator)
+        start = start_interaction(batch, self.generator, self.config.real_clicks)
         rounds = draw_rounds(self.common)
         again = float(torch.rand((), generator=self.common)) < self.stage.again_share
         self.model.eval()

@@ -15,13 +15,14 @@ from prefect.runtime import flow_run
 from prefect.states import Completed
 
 from maskloop.errors import JournalError
-from pipelines import collect, retraining
+from pipelines import collect, retraining, split
 from pipelines.clicks import CLICKS, report_clicks
 from pipelines.gate import Decision
 from pipelines.labelstudio import LabelStudioProject
 from pipelines.registry import Registry, Version
 from pipelines.settings import Settings
 from pipelines.snapshot import Snapshot, read_snapshot
+from pipelines.stages.params import read_params
 from pipelines.versioning import (
     TRAINED_BRANCH,
     Worktree,
@@ -48,7 +49,8 @@ def retrain(reason: str = "by hand", minimum: int = 1) -> State[Any]:
         new = collected.snapshot.masks - masks_trained(settings.root)
         if new < minimum:
             return Completed(message=f"{new} new masks, fewer than {minimum}: nothing to do")
-        commit_snapshot(worktree, collected.snapshot)
+        snapshot = assign_splits(worktree, collected.snapshot)
+        commit_snapshot(worktree, snapshot)
         champion = place_champion(worktree, registry)
         if settings.journal:
             count_clicks(settings, worktree)
@@ -69,6 +71,17 @@ def collect_masks(settings: Settings, worktree: Worktree) -> collect.Collected:
         logger.warning("left out: %s", reason)
     logger.info("%d masks are new, %d in all", collected.masks, collected.snapshot.masks)
     return collected
+
+
+@task(cache_policy=NO_CACHE)
+def assign_splits(worktree: Worktree, snapshot: Snapshot) -> Snapshot:
+    """Decide for good which of the new images are trained on."""
+    params = read_params(worktree.path, "prepare")
+    names = ("test_percent", "rendered", "base", "base_images")
+    assigned = split.assign(worktree.path, snapshot, *(params[name] for name in names))
+    new = sum(shard.rows for shard in assigned.splits) - sum(shard.rows for shard in snapshot.splits)
+    get_run_logger().info("%d images have got their split", new)
+    return assigned
 
 
 @task(cache_policy=NO_CACHE)

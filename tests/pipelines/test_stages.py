@@ -1,7 +1,6 @@
 """The stages as plain functions, with an untrained checkpoint and next to no work."""
 
 import json
-import random
 import shutil
 
 import pandas as pd
@@ -15,6 +14,7 @@ from maskloop.evaluation import ObjectResult, Report
 from pipelines.collect import collect
 from pipelines.errors import SettingsError, SnapshotError
 from pipelines.snapshot import Snapshot, write_snapshot
+from pipelines.split import split_of
 from pipelines.stages import evaluate, prepare, train
 from pipelines.stages.params import read_params
 from tests.pipelines.conftest import REPOSITORY
@@ -39,14 +39,6 @@ def root(tmp_path):
 
 def read(root):
     return pd.concat([pd.read_parquet(root / f"data/prepared/{split}.parquet") for split in prepare.SPLITS])
-
-
-def test_split_of__share_and_stability():
-    digests = [f"{random.Random(seed).getrandbits(256):064x}" for seed in range(2000)]
-    share = sum(prepare.split_of(digest, 20) == "test" for digest in digests) / 2000
-    assert share == pytest.approx(0.2, abs=0.03)
-    assert prepare.split_of("00000013" + "0" * 56, 20) == "test"
-    assert prepare.split_of("00000014" + "0" * 56, 20) == "train"
 
 
 def test_prepare__an_image_stays_in_its_split_whatever_is_added(root, monkeypatch):
@@ -85,7 +77,7 @@ def test_prepare__labelled_images_are_read_back_as_drawn(root):
 def test_prepare__labelled_seed_image(root, monkeypatch, split, kept):
     """Corrections replace the seed's masks in training; in the test set the seed's masks stay."""
     seed = next(iter(prepare.seed_images(1)))
-    data = next(data for data in map(png, range(100)) if prepare.split_of(_digest(data), 20) == split)
+    data = next(data for data in map(png, range(100)) if split_of(_digest(data), 20) == split)
     image = type(seed)("twin", "rendered", data, (("worm", _corner(48, 64)),))
     monkeypatch.setattr(prepare, "seed_images", lambda _: [image])
     project = FakeProject()
