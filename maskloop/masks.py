@@ -253,7 +253,7 @@ def polygon_to_mask(rings: Sequence[Ring], height: int, width: int) -> Mask:
 
 def polygon_to_runs(rings: Sequence[Ring], height: int, width: int) -> Runs:
     """The runs of `polygon_to_mask`, without painting a pixel."""
-    crossed = [np.empty(0, dtype=np.int64)]
+    crossed: list[Integers] = [np.empty(0, dtype=np.int64)]
     for ring in rings:
         rows, columns = _crossings(_checked_ring(ring), height)
         crossed.append(rows * width + np.clip(np.ceil(columns), 0, width).astype(np.int64))
