@@ -264,12 +264,22 @@ def polygon_to_mask(rings: Sequence[Ring], height: int, width: int) -> Mask:
     Raises:
         MaskError: a ring is not (N, 2) with at least three finite corners.
     """
-    borders = np.zeros((height, width + 1), dtype=np.uint8)
+    return polygon_to_runs(rings, height, width).mask()
+
+
+def polygon_to_runs(rings: Sequence[Ring], height: int, width: int) -> Runs:
+    """The runs of `polygon_to_mask`, without painting a pixel."""
+    crossed: list[Integers] = [np.empty(0, dtype=np.int64)]
     for ring in rings:
         rows, columns = _crossings(_checked_ring(ring), height)
-        np.add.at(borders, (rows, np.clip(np.ceil(columns), 0, width).astype(np.int64)), 1)
-    inside = np.cumsum(borders[:, :width], axis=1, dtype=np.uint8) % 2
-    return inside.astype(bool)
+        crossed.append(rows * width + np.clip(np.ceil(columns), 0, width).astype(np.int64))
+    # inside and outside change where a border is crossed; the end of a row is the start of the next
+    places, times = np.unique(np.concatenate(crossed), return_counts=True)
+    changes = places[times % 2 == 1]
+    size = height * width
+    ends = np.append(changes[(changes > 0) & (changes < size)], size)
+    starts_inside = int(changes.size > 0 and changes[0] == 0)
+    return Runs(height, width, ends, (np.arange(len(ends)) + starts_inside) % 2 == 1)
 
 
 def _crossings(ring: Ring, height: int) -> tuple[Integers, Ring]:

@@ -19,7 +19,7 @@ from maskloop.masks import (
     ellipse_to_mask,
     encode_brush,
     mask_to_polygons,
-    polygon_to_mask,
+    polygon_to_runs,
     read_brush,
     rectangle_to_mask,
 )
@@ -170,7 +170,7 @@ def _bitmask(value: Result, height: int, width: int) -> Runs:
 def _polygon(value: Result, height: int, width: int) -> Runs:
     points = np.asarray(value["points"], dtype=np.float64)  # (N, 2), x before y
     ring = points[:, ::-1] / 100 * (height, width) - 0.5
-    return Runs.of(polygon_to_mask([ring], height, width))
+    return polygon_to_runs([ring], height, width)
 
 
 def _rectangle(value: Result, height: int, width: int) -> Runs:

@@ -39,6 +39,27 @@ class Runs:
         """Pixels of the mask."""
         return int(np.diff(self.ends, prepend=0)[self.filled].sum())
 
+    @property
+    def box(self) -> tuple[int, int, int, int]:
+        """(top, left, bottom, right) of the mask, bottom and right exclusive; zeros if it is empty."""
+        starts, ends = np.append(0, self.ends[:-1])[self.filled], self.ends[self.filled]
+        if not len(ends):
+            return 0, 0, 0, 0
+        rows, last_rows = starts // self.width, (ends - 1) // self.width
+        one_row = rows == last_rows
+        left = np.where(one_row, starts % self.width, 0).min()
+        right = np.where(one_row, (ends - 1) % self.width + 1, self.width).max()
+        return int(rows[0]), int(left), int(last_rows[-1]) + 1, int(right)
+
+    def area_before(self, places: Integers) -> Integers:
+        """Pixels of the mask that come before each place, row by row; a place is `row * width + col`."""
+        lengths = np.diff(self.ends, prepend=0)
+        areas = np.append(0, np.cumsum(np.where(self.filled, lengths, 0)))  # up to each end
+        run = np.minimum(np.searchsorted(self.ends, places), len(self.ends) - 1)
+        beyond = np.where(self.filled[run], self.ends[run] - places, 0)
+        before: Integers = areas[run + 1] - beyond
+        return before
+
     def intersection_over_union(self, other: "Runs") -> float:
         """IoU of two masks of one image; 1 where both are empty."""
         ends = np.union1d(self.ends, other.ends)

@@ -4,7 +4,7 @@ import secrets
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from maskloop.regions import region_value
+from maskloop.regions import region_value, regions
 from maskloop.runs import Runs
 from ml_backend.controls import Output
 
@@ -13,13 +13,17 @@ Answer = dict[str, Any]
 
 @dataclass(frozen=True)
 class Provenance:
-    """What made a mask. It is stored with the annotation, where nothing else tells."""
+    """What made a mask. It is stored with the annotation, where nothing else tells.
+
+    sketch: of the mask, by which one sees later how much a person changed it.
+    """
 
     model: str
     sha256: str
     prompts: int
     milliseconds: int
     refined: bool = False
+    sketch: str = ""
 
 
 def mask_region(
@@ -49,6 +53,14 @@ def mask_region(
         "readonly": False,
         "value": region_value(runs, output.shape) | labels,
     }
+
+
+def stored_runs(region: Answer, runs: Runs) -> Runs:
+    """The pixels that will be collected of a region; a polygon follows its mask only nearly."""
+    if "points" not in region["value"]:
+        return runs
+    (found,) = regions([region])
+    return found.runs()
 
 
 def signed(regions: list[Answer], provenance: list[Provenance]) -> Answer:

@@ -6,7 +6,9 @@ from dataclasses import dataclass, replace
 from weakref import WeakKeyDictionary
 
 from maskloop.predictor import PreparedImage
-from ml_backend.answers import Answer, mask_region
+from maskloop.runs import Runs
+from maskloop.sketches import Sketch
+from ml_backend.answers import Answer, mask_region, stored_runs
 from ml_backend.champion import Champion, Served
 from ml_backend.controls import Controls, Output
 from ml_backend.images import LoadedImage
@@ -37,7 +39,10 @@ class Question:
 
 @dataclass(frozen=True)
 class Found:
-    """The mask that answers a question, as the region that shows it; `region` is None for an empty mask."""
+    """The mask that answers a question, as the region that shows it; `region` is None for an empty mask.
+
+    stored: the mask that the region describes, which is what will be collected.
+    """
 
     question: Question
     served: Served
@@ -46,6 +51,8 @@ class Found:
     output: Output
     target: Target | None
     region: Answer | None
+    stored: Runs
+    sketch: str
     predict_seconds: float
 
 
@@ -122,14 +129,16 @@ def _show(
 ) -> Found:
     label = question.prompts.label
     output = target.output if target else question.controls.output(label)
-    region = None
-    if replayed.last.runs.filled.any():
+    region, stored, sketch = None, replayed.last.runs, ""
+    if stored.filled.any():
         region = mask_region(
-            replayed.last.runs,
+            stored,
             replayed.last.score,
             output,
             question.controls.image,
             label,
             target.id if target else None,
         )
-    return Found(question, served, session, replayed, output, target, region, seconds)
+        stored = stored_runs(region, stored)
+        sketch = str(Sketch.of(stored)) if stored.area else ""
+    return Found(question, served, session, replayed, output, target, region, stored, sketch, seconds)

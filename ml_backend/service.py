@@ -6,10 +6,7 @@ import time
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from maskloop.arrays import Mask
 from maskloop.journal import Entry, mask_sha256
-from maskloop.regions import regions
-from maskloop.runs import Runs
 from ml_backend.answers import Answer, Provenance, signed
 from ml_backend.champion import Champion
 from ml_backend.controls import Controls, read_controls
@@ -173,6 +170,7 @@ def _provenance(found: Found) -> Provenance:
         prompts=found.session.prompts,
         milliseconds=round(found.question.milliseconds),
         refined=found.target is not None,
+        sketch=found.sketch,
     )
 
 
@@ -186,7 +184,7 @@ def _entry(found: Found) -> Entry:
         shape=found.output.shape,
         clicks=found.session.clicks,
         box=found.session.box,
-        mask_sha256=mask_sha256(_stored_mask(found.region, runs)),
+        mask_sha256=mask_sha256(found.stored.mask()),
         area=runs.area,
         iou=runs.intersection_over_union(earlier.runs) if earlier else None,
         model=found.served.version,
@@ -222,11 +220,3 @@ def _superseded_entry(question: Question) -> Entry:
         predict_milliseconds=0.0,
         outcome="superseded",
     )
-
-
-def _stored_mask(region: Answer | None, runs: Runs) -> Mask:
-    """The pixels that will be collected of an answer; a polygon follows its mask only nearly."""
-    if region is None or "points" not in region["value"]:
-        return runs.mask()
-    (found,) = regions([region])
-    return found.mask()

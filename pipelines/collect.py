@@ -6,8 +6,9 @@ with the shards. A collect that is not committed is simply done again.
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
@@ -15,20 +16,28 @@ from typing import Any, Protocol
 
 from PIL import Image
 
+from maskloop.clicks import Click
 from maskloop.errors import ImageError, MaskError
 from maskloop.images import decode_image
 from maskloop.masks import encode_coco
 from maskloop.regions import Region, regions
+from maskloop.runs import Runs
 from pipelines.errors import LabelStudioError
 from pipelines.files import write_atomically
-from pipelines.labelstudio import Task
-from pipelines.shards import Row, read_rows, write_shards
+from pipelines.known import Known, KnownAnnotations
+from pipelines.labelstudio import Survey, Task, format_time, parse_time
+from pipelines.provenance import Provenance
+from pipelines.shards import FOLDER, Row, write_shards
 from pipelines.snapshot import Snapshot
+from pipelines.tables import remove_leftovers
 
 logger = logging.getLogger(__name__)
 
 IMAGES = Path("data/images")
 _PROVENANCE = ("meta", "score", "origin")
+
+ClicksOf = Callable[[int, str, Runs], Sequence[Click]]
+"""The clicks that led to a region, by its task, its id and its mask; `pipelines.clicks.Trails.clicks`."""
 
 
 class Project(Protocol):
@@ -38,8 +47,9 @@ class Project(Protocol):
     def project(self) -> int: ...
     @property
     def prompt_controls(self) -> frozenset[str]: ...
-    def newest_update(self) -> str: ...
+    def survey(self, number: int) -> Survey: ...
     def changed_tasks(self, cursor: str) -> Iterator[Task]: ...
+    def listed_tasks(self) -> Iterator[tuple[int, int]]: ...
     def task(self, task_id: int) -> Task | None: ...
     def image(self, reference: str) -> bytes: ...
 
@@ -67,36 +77,40 @@ class Collected:
     dropped: tuple[str, ...]
 
 
-@dataclass
-class _Batch:
-    """What has been gathered so far."""
-
-    rows: list[Row] = field(default_factory=list)
-    dropped: list[str] = field(default_factory=list)
-    retry: set[int] = field(default_factory=set)
-
-    def drop(self, reason: str) -> None:
-        logger.warning("left out: %s", reason)
-        self.dropped.append(reason)
-
-
-def collect(project: Project, root: Path, snapshot: Snapshot) -> Collected:
+def collect(project: Project, root: Path, snapshot: Snapshot, clicks: ClicksOf = lambda *_: ()) -> Collected:
     """Bring what changed since `snapshot` into new shards and images under `root`.
+
+    Args:
+        project: what is collected from.
+        root: a checkout with the data of `snapshot`.
+        snapshot: what was collected before.
+        clicks: where the clicks of a mask are looked up; by default none are known.
 
     Raises:
         LabelStudioError: Label Studio does not answer. A single annotation or image that is no good is no
             error: it is left out and named.
+        SnapshotError: a shard is missing or damaged.
     """
-    newest = project.newest_update()  # read first: what changes from here on is newer, and comes next time
-    seen = _seen(root, snapshot)
-    batch = _Batch(retry=set(snapshot.retry))
-    tasks = {task.id: task for task in project.changed_tasks(snapshot.cursor)}
-    for task_id in sorted(set(snapshot.retry) - set(tasks)):
-        tasks |= {task_id: task} if (task := project.task(task_id)) else {}
-    batch.retry &= set(tasks)
-    for task in tasks.values():
-        _collect_task(project, root, task, seen.get(task.id, {}), batch)
-    return _finish(root, snapshot, newest, batch)
+    remove_leftovers(root, FOLDER, snapshot.shards)
+    survey = project.survey(snapshot.newest_task)  # read first: what changes from here on comes next time
+    round_ = _Round(project, root, snapshot, KnownAnnotations(root, snapshot, project.project), clicks)
+    following = replace(snapshot, version=snapshot.version + 1)
+    try:
+        shards = write_shards(root, following.name, round_.rows(survey))
+    except BaseException:
+        remove_leftovers(root, FOLDER, snapshot.shards)
+        raise
+    following = replace(
+        following if shards else snapshot,
+        cursor=survey.newest or snapshot.cursor,
+        masks=snapshot.masks + round_.masks,
+        shards=snapshot.shards + shards,
+        retry=tuple(sorted(round_.retry)),
+        project=project.project,
+        newest_task=survey.newest_task,
+        tasks=survey.tasks,
+    )
+    return Collected(following, round_.masks, tuple(round_.dropped))
 
 
 def store_image(root: Path, data: bytes) -> StoredImage:
@@ -115,98 +129,150 @@ def store_image(root: Path, data: bytes) -> StoredImage:
     return StoredImage(digest, height, width)
 
 
-def _seen(root: Path, snapshot: Snapshot) -> dict[int, dict[int, tuple[str, bool]]]:
-    """Per task and annotation: the last version collected, and whether it had masks."""
-    seen: dict[int, dict[int, tuple[str, bool]]] = {}
-    columns = ("task_id", "annotation_id", "updated_at", "rle")
-    for row in read_rows(root, snapshot, columns).to_pylist():
-        annotations = seen.setdefault(row["task_id"], {})
-        version = (row["updated_at"], bool(row["rle"]))
-        annotations[row["annotation_id"]] = max(version, annotations.get(row["annotation_id"], version))
-    return seen
+@dataclass
+class _Round:
+    """One collect on its way: the rows it finds, and what it leaves out."""
 
+    project: Project
+    root: Path
+    before: Snapshot
+    known: KnownAnnotations
+    clicks: ClicksOf
+    masks: int = 0
+    dropped: list[str] = field(default_factory=list)
+    retry: set[int] = field(default_factory=set)
 
-def _collect_task(
-    project: Project, root: Path, task: Task, seen: dict[int, tuple[str, bool]], batch: _Batch
-) -> None:
-    annotations = {int(annotation["id"]): annotation for annotation in task.annotations}
-    for annotation_id, (_, has_masks) in seen.items():
-        if has_masks and annotation_id not in annotations:
-            batch.rows.append(_retraction(project.project, task.id, annotation_id, task.updated_at))
-    fresh = [
-        annotation
-        for key, annotation in annotations.items()
-        if _version(annotation) > seen.get(key, ("",))[0]
-    ]
-    if not fresh:
-        batch.retry.discard(task.id)
-        return
-    try:
-        image = store_image(root, project.image(task.image))
-    except (ImageError, LabelStudioError) as error:
-        batch.retry.add(task.id)
-        batch.drop(f"task {task.id}, to be tried again: {error}")
-        return
-    batch.retry.discard(task.id)
-    for annotation in fresh:
-        rows = _annotation_rows(project, task.id, annotation, image, batch)
-        if not rows and seen.get(int(annotation["id"]), ("", False))[1]:
-            rows = [_retraction(project.project, task.id, int(annotation["id"]), _version(annotation))]
-        batch.rows.extend(rows)
+    def rows(self, survey: Survey) -> Iterator[Row]:
+        """The new rows, task by task."""
+        same_project = self.before.project in (0, self.project.project)
+        done = set()
+        for task in self.project.changed_tasks(self.before.cursor if same_project else ""):
+            done.add(task.id)
+            yield from self._task_rows(task)
+        deleted, late = self._unnoticed(survey)
+        for task_id in sorted({*self.before.retry, *late} - done):
+            if (again := self.project.task(task_id)) is not None:
+                yield from self._task_rows(again)
+        for task_id in deleted:
+            for annotation_id, known in self.known.of(task_id).items():
+                if known.kept:
+                    yield self._retraction(task_id, annotation_id, survey.newest, known)
 
+    def _unnoticed(self, survey: Survey) -> tuple[list[int], list[int]]:
+        """Tasks that were deleted, and tasks that came late: neither shows among the changed ones.
 
-def _annotation_rows(
-    project: Project, task_id: int, annotation: dict[str, Any], image: StoredImage, batch: _Batch
-) -> list[Row]:
-    """The masks of one annotation; whatever is wrong with it costs no more than itself."""
-    place = f"task {task_id}, annotation {annotation['id']}"
-    if annotation.get("was_cancelled"):
-        batch.drop(f"{place}: cancelled")
-        return []
-    rows = []
-    try:
-        for region in regions(annotation.get("result") or [], project.prompt_controls):
-            try:
-                rows.append(_row(project.project, task_id, annotation, region, image))
-            except MaskError as error:
-                batch.drop(f"{place}: {error}")
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        batch.drop(f"{place}: not as Label Studio writes it ({error!r})")
-        return []
-    return rows
-
-
-def _row(
-    project_id: int, task_id: int, annotation: dict[str, Any], region: Region, image: StoredImage
-) -> Row:
-    if (region.height, region.width) != (image.height, image.width):
-        raise MaskError(
-            f"Region {region.id!r} is for {region.width} x {region.height} pixels, "
-            f"its image has {image.width} x {image.height}: draw it again."
+        Late is what an import wrote that ended long after it began. Both change the number of tasks up to the
+        newest of last time; only then is it worth the while to list them all.
+        """
+        counted = self.before.newest_task or not self.before.shards
+        if counted and survey.earlier == self.before.tasks:
+            return [], []
+        listed = dict(self.project.listed_tasks())
+        known = self.known.tasks
+        late = (
+            task for task, annotations in listed.items() if annotations and task <= self.before.newest_task
         )
-    mask = region.mask()
-    if not mask.any():
-        raise MaskError(f"Region {region.id!r} is empty: delete or redraw it.")
-    return Row(
-        project_id=project_id,
-        task_id=task_id,
-        annotation_id=int(annotation["id"]),
-        region_id=region.id,
-        updated_at=_version(annotation),
-        annotator=_annotator(annotation),
-        label=region.label,
-        height=image.height,
-        width=image.width,
-        rle=str(encode_coco(mask)["counts"]),
-        image_sha256=image.sha256,
-        meta=json.dumps(
-            {key: region.result[key] for key in _PROVENANCE if key in region.result}, sort_keys=True
-        ),
-    )
+        return sorted(known - set(listed)), sorted(set(late) - known)
+
+    def _task_rows(self, task: Task) -> Iterator[Row]:
+        known = self.known.of(task.id)
+        annotations = {int(annotation["id"]): annotation for annotation in task.annotations}
+        for annotation_id, annotation in known.items():
+            if annotation.kept and annotation_id not in annotations:
+                yield self._retraction(task.id, annotation_id, task.updated_at, annotation)
+        found = {
+            number: self._regions(task, annotation)
+            for number, annotation in annotations.items()
+            if _is_new(annotation, known.get(number))
+        }
+        image = None
+        if any(found.values()):
+            try:
+                image = store_image(self.root, self.project.image(task.image))
+            except (ImageError, LabelStudioError) as error:
+                self.retry.add(task.id)
+                self._drop(f"task {task.id}, to be tried again: {error}")
+                return
+        for number, drawn in found.items():
+            rows = list(self._annotation_rows(task, annotations[number], drawn, image)) if image else []
+            self.masks += len(rows)
+            yield from rows
+            if not rows and number in known and known[number].kept:
+                yield self._retraction(task.id, number, _version(annotations[number]), known[number])
+
+    def _regions(self, task: Task, annotation: dict[str, Any]) -> list[Region]:
+        """What was drawn; whatever is wrong with an annotation costs no more than itself."""
+        place = f"task {task.id}, annotation {annotation['id']}"
+        if annotation.get("was_cancelled"):
+            self._drop(f"{place}: cancelled")
+            return []
+        try:
+            return list(regions(annotation.get("result") or [], self.project.prompt_controls))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            self._drop(f"{place}: not as Label Studio writes it ({error!r})")
+            return []
+
+    def _annotation_rows(
+        self, task: Task, annotation: dict[str, Any], drawn: list[Region], image: StoredImage
+    ) -> Iterator[Row]:
+        for region in drawn:
+            try:
+                yield self._row(task, annotation, region, image)
+            except MaskError as error:
+                self._drop(f"task {task.id}, annotation {annotation['id']}: {error}")
+
+    def _row(self, task: Task, annotation: dict[str, Any], region: Region, image: StoredImage) -> Row:
+        if (region.height, region.width) != (image.height, image.width):
+            raise MaskError(
+                f"Region {region.id!r} is for {region.width} x {region.height} pixels, "
+                f"its image has {image.width} x {image.height}: draw it again."
+            )
+        runs = region.runs()
+        if not runs.area:
+            raise MaskError(f"Region {region.id!r} is empty: delete or redraw it.")
+        provenance = Provenance.of(region.result)
+        meta = {key: region.result[key] for key in _PROVENANCE if key in region.result}
+        clicks = self.clicks(task.id, region.id, runs)
+        return Row(
+            project_id=self.project.project,
+            task_id=task.id,
+            annotation_id=int(annotation["id"]),
+            region_id=region.id,
+            updated_at=_version(annotation),
+            annotator=_annotator(annotation),
+            label=region.label,
+            height=image.height,
+            width=image.width,
+            rle=str(encode_coco(runs.mask())["counts"]),
+            image_sha256=image.sha256,
+            meta=json.dumps(meta, sort_keys=True),
+            ground_truth=_is_ground_truth(annotation),
+            model=provenance.model,
+            prompts=provenance.prompts,
+            changed=provenance.changed(runs),
+            clicks=json.dumps([[click.row, click.col, int(click.positive)] for click in clicks]),
+        )
+
+    def _retraction(self, task_id: int, annotation_id: int, noticed: str, known: Known) -> Row:
+        """The note that an annotation has no masks any more. It is newer than they are by any clock."""
+        after = format_time(parse_time(known.updated_at) + timedelta(microseconds=1))
+        updated_at = max(noticed, after)
+        return Row(self.project.project, task_id, annotation_id, "", updated_at, 0, "", 0, 0, "", "", "{}")
+
+    def _drop(self, reason: str) -> None:
+        logger.warning("left out: %s", reason)
+        self.dropped.append(reason)
 
 
-def _retraction(project_id: int, task_id: int, annotation_id: int, updated_at: str) -> Row:
-    return Row(project_id, task_id, annotation_id, "", updated_at, 0, "", 0, 0, "", "", "{}")
+def _is_new(annotation: dict[str, Any], known: Known | None) -> bool:
+    """Whether it has changed. Label Studio takes the mark of ground truth away without a new time."""
+    if known is None or _version(annotation) > known.updated_at:
+        return True
+    return known.kept and _is_ground_truth(annotation) != known.ground_truth
+
+
+def _is_ground_truth(annotation: dict[str, Any]) -> bool:
+    return annotation.get("ground_truth") is True
 
 
 def _version(annotation: dict[str, Any]) -> str:
@@ -217,18 +283,3 @@ def _annotator(annotation: dict[str, Any]) -> int:
     """Label Studio writes the person as a number, in some exports as a record."""
     person = annotation.get("completed_by") or 0
     return int(person["id"] if isinstance(person, dict) else person)
-
-
-def _finish(root: Path, snapshot: Snapshot, newest: str, batch: _Batch) -> Collected:
-    masks = sum(1 for row in batch.rows if row.rle)
-    version = snapshot.version + 1 if batch.rows else snapshot.version
-    following = replace(snapshot, version=version)
-    shards = write_shards(root, following.name, batch.rows)
-    following = replace(
-        following,
-        cursor=newest or snapshot.cursor,
-        masks=snapshot.masks + masks,
-        shards=snapshot.shards + shards,
-        retry=tuple(sorted(batch.retry)),
-    )
-    return Collected(following, masks, tuple(batch.dropped))

@@ -15,6 +15,8 @@ from xml.etree import ElementTree
 from pipelines.errors import LabelStudioError
 
 PAGE_SIZE = 50
+"""Tasks with their annotations that are asked for at once; a hundred masks take a megabyte or two."""
+LISTED_AT_ONCE = 1000
 # A task's `updated_at` is set before its transaction is committed, so a task may appear a little late.
 OVERLAP = timedelta(seconds=10)
 _TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
@@ -28,6 +30,22 @@ class Task:
     updated_at: str
     image: str
     annotations: tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a project holds, in counts that Label Studio gives away cheaply.
+
+    newest: time of the last change of any task; empty when there is none.
+    newest_task: highest number of a task, 0 when there is none.
+    tasks: how many there are.
+    earlier: how many of them have a number up to the one that was asked about.
+    """
+
+    newest: str
+    newest_task: int
+    tasks: int
+    earlier: int
 
 
 def format_time(moment: datetime | str) -> str:
@@ -70,29 +88,56 @@ class LabelStudioProject:
             if element.get("smartOnly", element.get("smartonly", "")).lower() == "true"
         )
 
-    def newest_update(self) -> str:
-        """Time of the last change of any task; empty when the project has none."""
-        with self._answers():
-            pager: Any = self._client.tasks.list(
-                project=self.project, page_size=1, query=json.dumps({"ordering": ["-tasks:updated_at"]})
-            )
-        return format_time(pager.items[0].updated_at) if pager.items else ""
+    def survey(self, number: int) -> Survey:
+        """What there is; `number` is that of a task, for `Survey.earlier`."""
+        last = self._tasks(1, ordering="-tasks:id")
+        changed = self._tasks(1, ordering="-tasks:updated_at")
+        earlier = self._tasks(1, _filter("id", "Number", "less_or_equal", number)) if number else None
+        return Survey(
+            newest=format_time(changed.items[0].updated_at) if changed.items else "",
+            newest_task=last.items[0].id if last.items else 0,
+            tasks=last.response.total,
+            earlier=earlier.response.total if earlier else 0,
+        )
 
     def changed_tasks(self, cursor: str) -> Iterator[Task]:
-        """Tasks changed since `cursor`, some of them again; an empty cursor gives all.
+        """Tasks changed since `cursor`, some of them again; an empty cursor gives all."""
+        since = format_time(parse_time(cursor) - OVERLAP) if cursor else ""
+        filters = [_filter("updated_at", "Datetime", "greater", since)] if cursor else []
+        for task in self._by_number(PAGE_SIZE, filters, fields="all"):
+            yield self._task(task)
 
-        They come by id and not by time: a task that changes while pages are read would move to the end of a
-        list by time, and push another one over the page border, unseen.
+    def listed_tasks(self) -> Iterator[tuple[int, int]]:
+        """Number and count of annotations, cancelled ones too, of all tasks, without what is in them."""
+        for task in self._by_number(LISTED_AT_ONCE, []):
+            yield task.id, (task.total_annotations or 0) + (task.cancelled_annotations or 0)
+
+    def _by_number(
+        self, size: int, filters: list[dict[str, Any]], fields: str = "task_only"
+    ) -> Iterator[Any]:
+        """Tasks in the order of their numbers, each page asked for by the last number of the one before.
+
+        Pages by their count would shift when a task is deleted or changed while they are read, and one that
+        slips over a page's border would be seen by nobody.
         """
-        query: dict[str, Any] = {"ordering": ["tasks:id"]}
-        if cursor:
-            query["filters"] = _changed_since(parse_time(cursor) - OVERLAP)
+        last = 0
+        while True:
+            page = self._tasks(size, *filters, _filter("id", "Number", "greater", last), fields=fields)
+            yield from page.items
+            if page.response.total <= len(page.items) or not page.items:
+                return
+            last = page.items[-1].id
+
+    def _tasks(
+        self, size: int, *filters: dict[str, Any], ordering: str = "tasks:id", fields: str = "task_only"
+    ) -> Any:
+        query: dict[str, Any] = {"ordering": [ordering]}
+        if filters:
+            query["filters"] = {"conjunction": "and", "items": filters}
         with self._answers():
-            pager: Any = self._client.tasks.list(
-                project=self.project, fields="all", page_size=PAGE_SIZE, query=json.dumps(query)
+            return self._client.tasks.list(
+                project=self.project, fields=fields, page_size=size, query=json.dumps(query)
             )
-            for task in pager:
-                yield self._task(task)
 
     def task(self, task_id: int) -> Task | None:
         """One task, or None when it is there no more."""
@@ -173,18 +218,8 @@ class LabelStudioProject:
             ) from error
 
 
-def _changed_since(moment: datetime) -> dict[str, Any]:
-    return {
-        "conjunction": "and",
-        "items": [
-            {
-                "filter": "filter:tasks:updated_at",
-                "operator": "greater",
-                "type": "Datetime",
-                "value": format_time(moment),
-            }
-        ],
-    }
+def _filter(column: str, kind: str, operator: str, value: str | int) -> dict[str, Any]:
+    return {"filter": f"filter:tasks:{column}", "operator": operator, "type": kind, "value": value}
 
 
 def _plain(annotation: Any) -> dict[str, Any]:

@@ -1,15 +1,16 @@
 """Shards: the table of masks, one row a region of an annotation, append-only."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 
 from pipelines.snapshot import Shard, Snapshot
-from pipelines.tables import read_table, write_table
+from pipelines.tables import ROWS_PER_FILE, read_table, write_table
 
 FOLDER = Path("data/annotations")
 
@@ -53,11 +54,17 @@ SCHEMA = pa.schema([(name, _TYPES[kind]) for name, kind in Row.__annotations__.i
 _DEFAULTS = {"ground_truth": False, "model": "", "prompts": 0, "changed": math.nan, "clicks": "[]"}
 
 
-def write_shards(root: Path, snapshot: str, rows: Sequence[Row]) -> tuple[Shard, ...]:
-    """Write `rows` to new files under `data/annotations`, named after the snapshot they come with."""
-    return write_table(
-        root, FOLDER, snapshot, pa.Table.from_pylist([asdict(row) for row in rows], schema=SCHEMA)
-    )
+def write_shards(root: Path, snapshot: str, rows: Iterable[Row]) -> tuple[Shard, ...]:
+    """Write `rows` to new files under `data/annotations`, named after the snapshot they come with.
+
+    No more rows than one file's are in memory at a time.
+    """
+    shards: list[Shard] = []
+    remaining = iter(rows)
+    while part := list(islice(remaining, ROWS_PER_FILE)):
+        table = pa.Table.from_pylist([asdict(row) for row in part], schema=SCHEMA)
+        shards += write_table(root, FOLDER, snapshot, table, first=len(shards))
+    return tuple(shards)
 
 
 def read_rows(root: Path, snapshot: Snapshot, columns: Sequence[str] | None = None) -> pa.Table:
@@ -74,13 +81,17 @@ def read_rows(root: Path, snapshot: Snapshot, columns: Sequence[str] | None = No
 
 
 def newest_masks(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows that count: of each task the annotation written last, in its last version.
+    """The rows that count: of each task one annotation, in its last version.
 
-    An annotation whose last version is a retraction counts no more, so an older one of the task may.
+    It is the one marked as ground truth, and among several of either kind the one written last. An annotation
+    whose last version is a retraction counts no more, so another one of the task may.
     """
-    version = rows.groupby(["project_id", "annotation_id"])["updated_at"].transform("max")
+    # the task is part of the key: with SQLite, an import gives numbers of deleted annotations again
+    version = rows.groupby(["project_id", "task_id", "annotation_id"])["updated_at"].transform("max")
     current = rows[(rows["updated_at"] == version) & (rows["rle"] != "")]
-    current = current.sort_values(["updated_at", "annotation_id"], kind="stable")
-    last = current.groupby(["project_id", "task_id"])["annotation_id"].transform("last")
-    kept = current[current["annotation_id"] == last]
-    return kept.drop_duplicates(["project_id", "annotation_id", "region_id"], keep="last")
+    # a mark may be taken away without a new version
+    current = current.drop_duplicates(["project_id", "task_id", "annotation_id", "region_id"], keep="last")
+    ranked = current.sort_values(["ground_truth", "updated_at", "annotation_id"], kind="stable")
+    first = ranked.groupby(["project_id", "task_id"])["annotation_id"].transform("last")
+    kept: pd.DataFrame = ranked[ranked["annotation_id"] == first]
+    return kept.sort_values(["updated_at", "annotation_id"], kind="stable")

@@ -32,6 +32,9 @@ class Snapshot:
     retry: tasks whose image could not be fetched, to be asked for again.
     splits: files of `data/split`, which say for good what images are trained on and what they test.
     findings: files of `data/findings`, masks that must not be trained on, and why.
+    project: that was collected from last, 0 if it is not known.
+    newest_task, tasks: highest number of a task when collecting began, and how many tasks there were; by
+        these a later collect sees that some were deleted.
     """
 
     version: int = 0
@@ -41,6 +44,9 @@ class Snapshot:
     retry: tuple[int, ...] = ()
     splits: tuple[Shard, ...] = ()
     findings: tuple[Shard, ...] = ()
+    project: int = 0
+    newest_task: int = 0
+    tasks: int = 0
 
     @property
     def name(self) -> str:

@@ -1,6 +1,7 @@
 """Tables of the collected data: append-only Parquet files, each recorded in the snapshot with its digest."""
 
 from collections.abc import Sequence
+from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 
@@ -8,19 +9,32 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.errors import SnapshotError
-from pipelines.files import sha256_of, write_atomically
+from pipelines.files import write_atomically
 from pipelines.snapshot import Shard
 
 ROWS_PER_FILE = 1000
 
 
-def write_table(root: Path, folder: Path, snapshot: str, table: pa.Table) -> tuple[Shard, ...]:
-    """Write rows to new files under `folder`, named after the snapshot that they come with."""
+def write_table(
+    root: Path, folder: Path, snapshot: str, table: pa.Table, first: int = 0
+) -> tuple[Shard, ...]:
+    """Write rows to new files under `folder`, named after the snapshot that they come with.
+
+    `first` is the number of the first file; a table that is written piece by piece goes on counting.
+    """
     starts = range(0, table.num_rows, ROWS_PER_FILE)
     return tuple(
         _write(root / folder / f"part-{snapshot}-{number}.parquet", table.slice(start, ROWS_PER_FILE))
-        for number, start in enumerate(starts)
+        for number, start in enumerate(starts, first)
     )
+
+
+def remove_leftovers(root: Path, folder: Path, shards: Sequence[Shard]) -> None:
+    """Remove what a run that was cut off has written: files of a table that no snapshot names."""
+    named = {shard.name for shard in shards}
+    for path in (root / folder).glob("*part-*"):
+        if path.name not in named and path.is_file():
+            path.unlink()
 
 
 def read_table(
@@ -43,19 +57,23 @@ def read_table(
 def _write(path: Path, table: pa.Table) -> Shard:
     buffer = BytesIO()
     pq.write_table(table, buffer, compression="zstd")
-    write_atomically(path, buffer.getvalue())
-    return Shard(name=path.name, sha256=sha256_of(path), rows=table.num_rows)
+    data = buffer.getvalue()
+    write_atomically(path, data)
+    return Shard(name=path.name, sha256=sha256(data).hexdigest(), rows=table.num_rows)
 
 
 def _read(path: Path, shard: Shard, wanted: pa.Schema) -> pa.Table:
-    if not path.is_file():
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
         raise SnapshotError(
             f"{path} is missing: get it with 'dvc pull {path.parent.relative_to(path.parents[2])}'."
-        )
-    if sha256_of(path) != shard.sha256:
+        ) from error
+    if sha256(data).hexdigest() != shard.sha256:
         raise SnapshotError(f"{path} was changed: shards are never edited. Restore it with 'dvc checkout'.")
-    present = pq.read_schema(path).names
-    table = pq.read_table(path, columns=[name for name in wanted.names if name in present])
+    file = pq.ParquetFile(BytesIO(data))
+    present = file.schema_arrow.names
+    table = file.read(columns=[name for name in wanted.names if name in present])
     for field in wanted:
         if field.name not in present:
             table = table.append_column(field, pa.nulls(table.num_rows, field.type))

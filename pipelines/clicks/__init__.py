@@ -6,12 +6,14 @@ from pipelines.clicks.joining import Clicks, join_clicks
 from pipelines.clicks.masks import read_masks
 from pipelines.clicks.plots import write_click_plots
 from pipelines.clicks.reporting import FIGURES, report_clicks
+from pipelines.clicks.trails import Trails
 
 __all__ = [
     "CLICKS",
     "COLUMNS",
     "FIGURES",
     "Clicks",
+    "Trails",
     "click_figures",
     "click_table",
     "collect_clicks",

@@ -115,11 +115,16 @@ def collect_clicks(source: Source, folder: Path) -> int:
 
 def read_clicks(folder: Path) -> Reading:
     """The entries of all copies under `folder`, each once, in the order of time."""
-    readings = [decode_lines(path.read_bytes(), path) for path in sorted(folder.glob(f"*/{_LINES}"))]
+    readings = [decode_lines(path.read_bytes(), path) for path in copies(folder)]
     entries = dict.fromkeys(entry for reading in readings for entry in reading.entries)
     return Reading(
         tuple(sorted(entries, key=lambda entry: entry.time)), sum(reading.damaged for reading in readings)
     )
+
+
+def copies(folder: Path) -> list[Path]:
+    """The files of lines that were collected, in a fixed order."""
+    return sorted(folder.glob(f"*/{_LINES}"))
 
 
 def _append(path: Path, lines: bytes) -> None:

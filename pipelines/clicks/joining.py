@@ -11,6 +11,7 @@ import pandas as pd
 from maskloop.journal import Entry, mask_sha256
 from maskloop.masks import decode_coco
 from pipelines.clicks.sessions import Session, follow_sessions
+from pipelines.clicks.trails import follow_trail
 
 PATIENCE = timedelta(days=1)
 """A session whose task was not submitted for this long counts as given up."""
@@ -113,23 +114,9 @@ def _regions(session: Session) -> Iterator[Region]:
 def _mask_row(
     region: Region, kept: _Kept, sessions: Sequence[Session]
 ) -> tuple[dict[str, Any], list[Session]]:
-    """The row of a mask, and the sessions that led to it.
-
-    A refined region has the same id in several sessions. The mask kept tells which answer was the last that
-    was taken: later ones were rejected. If it is none of them, somebody drew on the last.
-    """
-    answers = sorted(
-        (entry for session in sessions for entry in session if entry.region == region[1]),
-        key=lambda entry: entry.time,
-    )
-    digest = kept.sha256()
-    same = [entry for entry in answers if entry.mask_sha256 == digest]
-    taken = same[-1] if same else answers[-1]
-    last = {}
-    for number, session in enumerate(sessions):
-        for entry in session:
-            if entry.region == region[1] and entry.time <= taken.time:
-                last[number] = entry
+    """The row of a mask, and the sessions that led to it. Each of `sessions` answered with the region."""
+    trail = follow_trail(region[1], kept.sha256(), sessions)
+    taken = trail.taken
     row = {
         "time": taken.time,
         "project": taken.project,
@@ -137,11 +124,11 @@ def _mask_row(
         "region": taken.region,
         "label": kept.label or taken.label or "",
         "model": taken.model,
-        "clicks": sum(entry.prompts for entry in last.values()),
+        "clicks": sum(step.prompts for step in trail.steps.values()),
         "refined": taken.refined,
-        "edited": not same,
+        "edited": trail.edited,
     }
-    return row, [sessions[number] for number in last]
+    return row, [sessions[number] for number in trail.steps]
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,9 @@ from ml_backend.answers import Provenance, mask_region, signed
 from ml_backend.controls import Output
 
 BRUSH = Output("mask", "brushlabels", "brush", frozenset({"Cell"}))
-PROVENANCE = Provenance(model="maskloop-v3", sha256="abc", prompts=2, milliseconds=70)
+PROVENANCE = Provenance(
+    model="maskloop-v3", sha256="abc", prompts=2, milliseconds=70, sketch="1:1:1:2:eJz7/x8AAwAB/w=="
+)
 
 
 def mask() -> np.ndarray:
@@ -31,7 +33,14 @@ def test_signed():
         "image_rotation": 0,
         "score": 0.875,
         "readonly": False,
-        "meta": {"model": "maskloop-v3", "sha256": "abc", "prompts": 2, "milliseconds": 70, "refined": False},
+        "meta": {
+            "model": "maskloop-v3",
+            "sha256": "abc",
+            "prompts": 2,
+            "milliseconds": 70,
+            "refined": False,
+            "sketch": "1:1:1:2:eJz7/x8AAwAB/w==",
+        },
         "value": {"format": "rle", "brushlabels": ["Cell"]},
     }
 

@@ -15,6 +15,7 @@ from maskloop.clicks import Click
 from maskloop.journal import decode_entry
 from maskloop.predictor import Prediction
 from maskloop.regions import region_value, regions
+from maskloop.sketches import Sketch
 from tests.ml_backend.conftest import DiscPredictor, draw_discs, encode
 from tests.ml_backend.test_app import (
     BASIC,
@@ -85,6 +86,8 @@ def test_refine__keeps_the_id_and_the_shape_and_what_was_not_clicked(start, wire
     assert (region["id"], region["type"], region["from_name"]) == ("stored", f"{shape}labels", "brush")
     assert region["value"][f"{shape}labels"] == ["Cell"]
     assert region["meta"]["refined"] is True
+    (stored,) = regions([region])
+    assert Sketch.parse(region["meta"]["sketch"]).difference(stored.runs()) == 0
     expected = STORED & ~draw_discs((48, 64), clicks_of(body))
     wrong = np.count_nonzero(drawn(region) != expected)
     assert wrong <= (12 if shape == "polygon" else 0)  # a polygon leaves the border a little

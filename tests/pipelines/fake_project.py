@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from pipelines.errors import LabelStudioError
-from pipelines.labelstudio import Task
+from pipelines.labelstudio import Survey, Task
 
 WIRE = Path(__file__).parent / "wire"
 
@@ -25,9 +25,21 @@ class FakeProject:
         self.tasks: list[dict[str, Any]] = json.loads((WIRE / "export.json").read_text())
         self.images = {task["data"]["image"]: png(seed) for seed, task in enumerate(self.tasks)}
         self.asked: list[int] = []
+        self.listed = 0
 
-    def newest_update(self) -> str:
-        return max((task["updated_at"] for task in self.tasks), default="")
+    def survey(self, number: int) -> Survey:
+        numbers = [task["id"] for task in self.tasks]
+        return Survey(
+            newest=max((task["updated_at"] for task in self.tasks), default=""),
+            newest_task=max(numbers, default=0),
+            tasks=len(numbers),
+            earlier=sum(other <= number for other in numbers),
+        )
+
+    def listed_tasks(self) -> Iterator[tuple[int, int]]:
+        self.listed += 1
+        for task in self.tasks:
+            yield task["id"], len(task["annotations"])
 
     def changed_tasks(self, cursor: str) -> Iterator[Task]:
         for task in self.tasks:

@@ -114,9 +114,9 @@ def test_task__one_alone_is_as_in_the_list(server, project):
 @pytest.mark.stack
 def test_project__wrong_token_project_or_image(stack, project):
     with pytest.raises(LabelStudioError, match="MASKLOOP_LABEL_STUDIO_TOKEN"):
-        LabelStudioProject(stack.config.label_studio_url, "0" * 40, project.project).newest_update()
+        LabelStudioProject(stack.config.label_studio_url, "0" * 40, project.project).survey(0)
     with pytest.raises(LabelStudioError, match="MASKLOOP_LABEL_STUDIO_PROJECT"):
-        LabelStudioProject(stack.config.label_studio_url, stack.config.secrets.token, 10**6).newest_update()
+        LabelStudioProject(stack.config.label_studio_url, stack.config.secrets.token, 10**6).survey(0)
     with pytest.raises(LabelStudioError, match="is not on"):
         project.image("http://elsewhere.example/photo.png")
     with pytest.raises(LabelStudioError, match="nothing"):
@@ -125,7 +125,7 @@ def test_project__wrong_token_project_or_image(stack, project):
 
 def test_project__label_studio_is_down():
     with pytest.raises(LabelStudioError, match=r"http://127\.0\.0\.1:9 does not answer.*start it"):
-        LabelStudioProject("http://127.0.0.1:9", "0" * 40, 1).newest_update()
+        LabelStudioProject("http://127.0.0.1:9", "0" * 40, 1).survey(0)
 
 
 def test_image__damaged_data_uri():
