@@ -67,8 +67,8 @@ def read_findings(root: Path, snapshot: Snapshot) -> pd.DataFrame:
 def without_findings(rows: pd.DataFrame, findings: pd.DataFrame) -> pd.DataFrame:
     """The rows that may train a model.
 
-    Give it the rows before `newest_masks`: where an annotation is set aside, the task's next one counts. Older
-    versions of what was set aside go too, as they would come back in its place.
+    Give it the rows before `newest_masks`: where an annotation is set aside, the task's next one counts.
+    Older versions of what was set aside go too, as they would come back in its place.
     """
     if findings.empty:
         return rows
