@@ -65,14 +65,13 @@ def ask(reviewer: Reviewer, root: Path, items: Sequence[Labelled], config: Quali
 
 
 def find_contradictions(answers: Sequence[Answer], version: str, config: QualityConfig) -> Iterator[Finding]:
-    """Masks that the model is far from, as the model goes with masks of this label."""
+    """Masks that the model is far from, by what it reaches with masks of this label."""
     for answer in answers:
-        typical = _typical(answer.item.row.label, answers)
-        if answer.iou < min(config.model_iou, config.model_share * typical):
-            detail = (
-                f"IoU {answer.iou:.2f} with what the model answers to {len(answer.clicks)} clicks on it; "
-                f"half of such masks reach {typical:.2f}"
-            )
+        usual = _usual(answer.item.row.label, answers)
+        limit = config.model_iou if usual is None else min(config.model_iou, config.model_share * usual)
+        if answer.iou < limit:
+            detail = f"IoU {answer.iou:.2f} with what the model answers to {len(answer.clicks)} clicks on it"
+            detail += "" if usual is None else f"; half of such masks reach {usual:.2f}"
             yield answer.item.finding(MODEL, detail, answer.iou, version, answer.rle, answer.clicks)
 
 
@@ -87,10 +86,11 @@ def open_image(root: Path, digest: str) -> Image:
     raise SnapshotError(f"Image {digest} is missing: get it with 'dvc checkout data/images'.")
 
 
-def _typical(label: str, answers: Sequence[Answer]) -> float:
-    """Median IoU of the label's answers; of all answers where the label has few."""
+def _usual(label: str, answers: Sequence[Answer]) -> float | None:
+    """Median IoU of the label's answers, of all where the label has few; None where there are few at all."""
     own = [answer.iou for answer in answers if answer.item.row.label == label]
-    return median(own if len(own) >= ENOUGH else [answer.iou for answer in answers])
+    several = own if len(own) >= ENOUGH else [answer.iou for answer in answers]
+    return median(several) if len(several) >= ENOUGH else None
 
 
 class _Questions(Sequence[Sample]):

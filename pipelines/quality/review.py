@@ -1,6 +1,6 @@
 """The review of a snapshot: what came since another one is looked at, and what is wrong with it recorded."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import pandas as pd
 from pipelines.findings import KEY, Finding, read_findings, write_findings
 from pipelines.quality.config import QualityConfig
 from pipelines.quality.contradiction import Reviewer, ask, find_contradictions
-from pipelines.quality.labelled import Labelled, current, labelled, with_snapshots
+from pipelines.quality.labelled import Key, Labelled, current, labelled, with_snapshots
 from pipelines.quality.pairs import (
     Pair,
     agreement_table,
@@ -62,7 +62,8 @@ def review(
     beside = rows["image_sha256"].isin(rows["image_sha256"][fresh])
     beside |= rows["task_id"].isin(rows["task_id"][fresh])
     items = labelled(rows[beside])
-    desk = _Desk(read_findings(root, snapshot), since)
+    vouched = {item.key for item in items if item.row.ground_truth}
+    desk = _Desk(read_findings(root, snapshot), since, vouched)
     desk.add(finding for item in items if desk.is_open(item) and (finding := check_shape(item, config)))
     desk.add(finding for item in items if desk.is_open(item) and (finding := check_clicks(item, config)))
     for group in _groups(items, "image_sha256"):
@@ -114,13 +115,14 @@ def _groups(items: Sequence[Labelled], column: str) -> list[list[Labelled]]:
 
 def _is_asked(item: Labelled, reviewer: Reviewer, desk: "_Desk") -> bool:
     """Whether the model is asked about a mask: it is new to both, and nobody vouched for it."""
-    return desk.is_open(item) and item.snapshot > reviewer.trained and not item.row.ground_truth
+    return desk.is_open(item) and item.snapshot > reviewer.trained and item.key not in desk.vouched
 
 
 class _Desk:
     """What has been found in a review, one finding a mask."""
 
-    def __init__(self, known: pd.DataFrame, since: int) -> None:
+    def __init__(self, known: pd.DataFrame, since: int, vouched: Collection[Key]) -> None:
+        self.vouched = vouched
         self._since = since
         self._aside = {tuple(key) for key in known[KEY].to_numpy()}
         self._told = {tuple(mask) for mask in known[["annotation_id", "region_id", "reason"]].to_numpy()}
@@ -147,6 +149,8 @@ class _Desk:
                 self.findings.append(finding)
 
     def _is_settled(self, finding: Finding) -> bool:
-        """Whether a person saved the mask again after it was told: their word counts more than ours."""
-        mask = (finding.annotation_id, finding.region_id, finding.reason)
-        return finding.reason != EMPTY and mask in self._told
+        """Whether a person's word is that the mask is right: a star, or saved again after it was told."""
+        if finding.reason == EMPTY:  # nothing can be learnt from it, whoever says so
+            return False
+        key = (finding.annotation_id, finding.region_id, finding.updated_at)
+        return key in self.vouched or (finding.annotation_id, finding.region_id, finding.reason) in self._told
