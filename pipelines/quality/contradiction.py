@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from statistics import median
-from typing import overload
+from typing import Protocol, overload
 
 from maskloop.arrays import Image
 from maskloop.clicks import Click
@@ -28,18 +28,6 @@ ENOUGH = 5
 
 
 @dataclass(frozen=True)
-class Reviewer:
-    """A model that masks are shown to.
-
-    trained: number of the newest snapshot that it learnt from; 0 for one that learnt from none.
-    """
-
-    segmenter: Segmenter
-    version: str
-    trained: int = 0
-
-
-@dataclass(frozen=True)
 class Answer:
     """What a model made of a mask's object: its mask as COCO run lengths, after which clicks."""
 
@@ -49,19 +37,44 @@ class Answer:
     clicks: tuple[Click, ...]
 
 
-def ask(reviewer: Reviewer, root: Path, items: Sequence[Labelled], config: QualityConfig) -> list[Answer]:
-    """Let a simulated annotator click for each mask, none of them empty.
+class Judge(Protocol):
+    """Whoever says what is seen where people labelled masks."""
 
-    Raises:
-        SnapshotError: an image is missing under `root`.
-    """
-    if not items:
-        return []
-    report = evaluate(reviewer.segmenter, _Questions(root, items), config.model_clicks, progress=False)
-    return [
-        Answer(item, one.ious[-1], one.masks[max(one.masks)], one.clicks)
-        for item, one in zip(items, report.objects, strict=True)
-    ]
+    @property
+    def version(self) -> str:
+        """What findings name it."""
+        ...
+
+    @property
+    def trained(self) -> int:
+        """Number of the newest snapshot that it learnt from; 0 where it learnt from none."""
+        ...
+
+    def ask(self, root: Path, items: Sequence[Labelled], config: QualityConfig) -> list[Answer]:
+        """Its answers to simulated clicks for the masks, none of them empty, in their order.
+
+        Raises:
+            SnapshotError: an image is missing under `root`.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Reviewer:
+    """One model that masks are shown to; see `Judge`."""
+
+    segmenter: Segmenter
+    version: str
+    trained: int = 0
+
+    def ask(self, root: Path, items: Sequence[Labelled], config: QualityConfig) -> list[Answer]:
+        if not items:
+            return []
+        report = evaluate(self.segmenter, _Questions(root, items), config.model_clicks, progress=False)
+        return [
+            Answer(item, one.ious[-1], one.masks[max(one.masks)], one.clicks)
+            for item, one in zip(items, report.objects, strict=True)
+        ]
 
 
 def find_contradictions(answers: Sequence[Answer], version: str, config: QualityConfig) -> Iterator[Finding]:
@@ -76,13 +89,18 @@ def find_contradictions(answers: Sequence[Answer], version: str, config: Quality
 
 
 def open_image(root: Path, digest: str) -> Image:
-    """A collected image, (H, W, 3) uint8.
+    """A collected image, (H, W, 3) uint8; errors as for `stored_image`."""
+    return decode_image(stored_image(root, digest))
+
+
+def stored_image(root: Path, digest: str) -> bytes:
+    """The bytes of a collected image.
 
     Raises:
         SnapshotError: it is missing.
     """
     for path in (root / IMAGES).glob(f"{digest}.*"):
-        return decode_image(path.read_bytes())
+        return path.read_bytes()
     raise SnapshotError(f"Image {digest} is missing: get it with 'dvc checkout data/images'.")
 
 

@@ -16,7 +16,7 @@ from pipelines.quality.labelled import Labelled
 
 DUPLICATE, ANNOTATORS = "duplicate", "annotators"
 
-Judge = Callable[[Labelled], float | None]
+Opinion = Callable[[Labelled], float | None]
 """How well a model agrees with a mask, 0..1; None where it cannot say."""
 
 
@@ -90,7 +90,7 @@ def match(first: Sequence[Labelled], second: Sequence[Labelled], config: Quality
     return Comparison(pairs, (*alone, *(item for number, item in enumerate(second) if number not in cols)))
 
 
-def find_disagreements(pairs: Sequence[Pair], config: QualityConfig, judge: Judge) -> Iterator[Finding]:
+def find_disagreements(pairs: Sequence[Pair], config: QualityConfig, opinion: Opinion) -> Iterator[Finding]:
     """Of two masks of one object that differ too much, the worse one; none of two that are ground truth.
 
     The worse one is that which agrees less with the other annotators; where there are no others, less with a
@@ -99,7 +99,7 @@ def find_disagreements(pairs: Sequence[Pair], config: QualityConfig, judge: Judg
     for pair in pairs:
         if pair.iou >= config.agreement:
             continue
-        worse, better = _ranked(pair, pairs, judge)
+        worse, better = _ranked(pair, pairs, opinion)
         if not worse.row.ground_truth:
             detail = (
                 f"IoU {pair.iou:.2f} and boundary IoU {pair.boundary_iou:.2f} with annotator "
@@ -144,14 +144,14 @@ def _agreement(label: str, pairs: pd.DataFrame, alone: int) -> dict[str, object]
     }
 
 
-def _ranked(pair: Pair, pairs: Sequence[Pair], judge: Judge) -> tuple[Labelled, Labelled]:
+def _ranked(pair: Pair, pairs: Sequence[Pair], opinion: Opinion) -> tuple[Labelled, Labelled]:
     """The worse and the better mask of a pair."""
     first, second = pair.first, pair.second
     if first.row.ground_truth != second.row.ground_truth:
         return (second, first) if first.row.ground_truth else (first, second)
     scores = [_support(item, pair, pairs) for item in (first, second)]
     if None in scores or scores[0] == scores[1]:
-        scores = [judge(item) for item in (first, second)]
+        scores = [opinion(item) for item in (first, second)]
     if None in scores or scores[0] == scores[1]:
         older = first.row.updated_at <= second.row.updated_at
         return (first, second) if older else (second, first)

@@ -8,7 +8,7 @@ import pandas as pd
 
 from pipelines.findings import KEY, Finding, read_findings, write_findings
 from pipelines.quality.config import QualityConfig
-from pipelines.quality.contradiction import Reviewer, ask, find_contradictions
+from pipelines.quality.contradiction import Judge, find_contradictions
 from pipelines.quality.labelled import Key, Labelled, current, labelled, with_snapshots
 from pipelines.quality.pairs import (
     Pair,
@@ -48,11 +48,11 @@ class Review:
 
 
 def review(
-    root: Path, snapshot: Snapshot, config: QualityConfig, reviewer: Reviewer | None = None, since: int = 0
+    root: Path, snapshot: Snapshot, config: QualityConfig, judge: Judge | None = None, since: int = 0
 ) -> Review:
     """Look at the masks that came after snapshot number `since`, beside others of their images and tasks.
 
-    Nothing is written. Without a reviewer no model is asked.
+    Nothing is written. Without a judge no model is asked.
 
     Raises:
         SnapshotError: data of the snapshot is missing or was changed.
@@ -69,13 +69,13 @@ def review(
     for group in _groups(items, "image_sha256"):
         desk.add(find_duplicates([item for item in group if not desk.is_aside(item)], config))
     comparisons = [comparison for group in _groups(items, "task_id") for comparison in compare(group, config)]
-    asked = [item for item in reversed(items) if reviewer and _is_asked(item, reviewer, desk)]
-    answers = ask(reviewer, root, asked[: config.limit], config) if reviewer else []
+    asked = [item for item in reversed(items) if judge and _is_asked(item, judge, desk)]
+    answers = judge.ask(root, asked[: config.limit], config) if judge else []
     ious = {answer.item.key: answer.iou for answer in answers}
     pairs = [pair for comparison in comparisons for pair in comparison.pairs if desk.both_count(pair)]
     desk.add(find_disagreements(pairs, config, lambda item: ious.get(item.key)))
-    if reviewer:
-        desk.add(find_contradictions(answers, reviewer.version, config))
+    if judge:
+        desk.add(find_contradictions(answers, judge.version, config))
     return Review(
         tuple(desk.findings),
         agreement_table(comparisons),
@@ -113,9 +113,9 @@ def _groups(items: Sequence[Labelled], column: str) -> list[list[Labelled]]:
     return list(groups.values())
 
 
-def _is_asked(item: Labelled, reviewer: Reviewer, desk: "_Desk") -> bool:
+def _is_asked(item: Labelled, judge: Judge, desk: "_Desk") -> bool:
     """Whether the model is asked about a mask: it is new to both, and nobody vouched for it."""
-    return desk.is_open(item) and item.snapshot > reviewer.trained and item.key not in desk.vouched
+    return desk.is_open(item) and item.snapshot > judge.trained and item.key not in desk.vouched
 
 
 class _Desk:

@@ -12,10 +12,10 @@ def nobody(_):
     return None
 
 
-def findings(items, judge=nobody):
+def findings(items, opinion=nobody):
     comparisons = list(compare(items, CONFIG))
     pairs = [pair for comparison in comparisons for pair in comparison.pairs]
-    return list(find_disagreements(pairs, CONFIG, judge))
+    return list(find_disagreements(pairs, CONFIG, opinion))
 
 
 def by(annotator, mask, **changes):
@@ -79,9 +79,9 @@ def test_find_disagreements__the_older_one_without_a_judge():
 
 
 def test_find_disagreements__the_one_that_a_model_agrees_less_with():
-    judge = {50 + 1: 0.9, 50 + 2: 0.4}
+    ious = {50 + 1: 0.9, 50 + 2: 0.4}
     (finding,) = findings(
-        [by(1, square(10, 10)), by(2, square(10, 20))], lambda item: judge[item.row.annotation_id]
+        [by(1, square(10, 10)), by(2, square(10, 20))], lambda item: ious[item.row.annotation_id]
     )
     assert finding.annotation_id == 52
 
