@@ -103,6 +103,4 @@ def _show_tab(label_studio: str, token: str, project: int | None, findings: "pd.
     if not (label_studio and token):
         raise typer.BadParameter("a tab needs --label-studio and --token, and --project")
     with LabelStudio(label_studio, token) as client:
-        number = int(find_project(client, project)["id"])
-        waiting = findings.loc[findings["project_id"] == number, "annotation_id"]
-        typer.echo(str(ensure_view(client, number, waiting.tolist())))
+        typer.echo(str(ensure_view(client, int(find_project(client, project)["id"]), findings)))

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Folds:
-    """Models that are made for the review, each from the same checkpoint, and of which none sees its own masks.
+    """Models that are made for the review, all from one checkpoint; none is shown what it learnt from.
 
     start: checkpoint that never learnt from the masks; what has, cannot judge them.
     count: how many models are trained; 5 train on four fifths of the images each.

@@ -30,8 +30,11 @@ MEANINGS = {
     "model": "Masks that a model, which never learnt from them, contradicts",
 }
 _STYLE = Path(__file__).parents[1] / "report" / "page.css"
-_COLUMNS = ["reason", "detail", "value", "against", "label", "annotator"]
-_COLUMNS += ["project_id", "task_id", "annotation_id", "region_id", "updated_at"]
+SHOWN = (
+    *("reason", "detail", "value", "against", "label", "annotator"),
+    *("project_id", "task_id", "annotation_id", "region_id", "updated_at"),
+)
+"""Columns of the table."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ def write_findings_page(
     Raises:
         SnapshotError: an image is missing.
     """
-    table = findings[_COLUMNS].assign(
+    table = findings[list(SHOWN)].assign(
         link=[_link(label_studio, project, task) for project, task in _places(findings)]
     )
     write_atomically(out / CSV, table.to_csv(index=False).encode())

@@ -7,6 +7,8 @@ No task, annotation or prediction is written to.
 from collections.abc import Collection
 from typing import Any
 
+import pandas as pd
+
 from pipelines.connection import CREATED, SAME, UPDATED, Step
 from pipelines.stack.label_studio import LabelStudio
 
@@ -15,12 +17,13 @@ REMOVED = "removed"
 _COLUMN = "filter:tasks:annotations_ids"
 
 
-def ensure_view(client: LabelStudio, project: int, annotations: Collection[int]) -> Step:
-    """Let the tab show the tasks of these annotations; without any there is no tab.
+def ensure_view(client: LabelStudio, project: int, waiting: pd.DataFrame) -> Step:
+    """Let the tab show the project's tasks among `open_findings`; without any there is no tab.
 
     Raises:
         StackError: Label Studio does not answer, or refuses.
     """
+    annotations = set(waiting.loc[waiting["project_id"] == project, "annotation_id"])
     views = client.views(project)
     ours = next((view for view in views if view["data"].get("title") == TITLE), None)
     if not annotations:
@@ -45,6 +48,6 @@ def ensure_view(client: LabelStudio, project: int, annotations: Collection[int])
 
 
 def _filters(annotations: Collection[int]) -> dict[str, Any]:
-    numbers = ",".join(map(str, sorted(set(annotations))))
+    numbers = ",".join(map(str, sorted(annotations)))
     item = {"filter": _COLUMN, "operator": "contains", "type": "String", "value": numbers}
     return {"conjunction": "and", "items": [item]}
