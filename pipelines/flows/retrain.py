@@ -8,20 +8,23 @@ from datetime import UTC, datetime
 from typing import Any
 
 from prefect import flow, get_run_logger, task
-from prefect.artifacts import create_markdown_artifact
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed
 
 from maskloop.errors import JournalError
-from pipelines import collect, retraining, split
+from pipelines import collect, quality, retraining, split
 from pipelines.clicks import CLICKS, Trails, collect_clicks, open_source, report_clicks
+from pipelines.errors import RegistryError
 from pipelines.gate import Decision
 from pipelines.labelstudio import LabelStudioProject
 from pipelines.registry import Registry, Version
 from pipelines.settings import Settings
 from pipelines.snapshot import Snapshot, read_snapshot
+from pipelines.stack.errors import StackError
+from pipelines.stack.label_studio import LabelStudio
 from pipelines.stages.params import read_params
 from pipelines.versioning import (
     TRAINED_BRANCH,
@@ -50,6 +53,7 @@ def retrain(reason: str = "by hand", minimum: int = 1) -> State[Any]:
         if new < minimum:
             return Completed(message=f"{new} new masks, fewer than {minimum}: nothing to do")
         snapshot = assign_splits(worktree, collected.snapshot)
+        snapshot = review_masks(settings, worktree, registry, snapshot)
         commit_snapshot(worktree, snapshot)
         champion = place_champion(worktree, registry)
         if settings.journal:
@@ -88,6 +92,27 @@ def assign_splits(worktree: Worktree, snapshot: Snapshot) -> Snapshot:
     new = sum(shard.rows for shard in assigned.splits) - sum(shard.rows for shard in snapshot.splits)
     get_run_logger().info("%d images have got their split", new)
     return assigned
+
+
+@task(cache_policy=NO_CACHE)
+def review_masks(settings: Settings, worktree: Worktree, registry: Registry, snapshot: Snapshot) -> Snapshot:
+    """Set aside what must not train a model, and tell people; what cannot be told is no reason to stop."""
+    logger = get_run_logger()
+    try:
+        champion = quality.champion(registry, worktree.path)
+    except RegistryError as error:
+        logger.warning("no model is asked about the new masks: %s", error)
+        champion = None
+    reviewed = quality.review_new(worktree.path, snapshot, champion)
+    logger.info("%s; %d wait for a person", reviewed.review, len(reviewed.waiting))
+    table = reviewed.waiting[list(quality.SHOWN)].to_dict("records")
+    create_table_artifact(table, key="findings", description=str(reviewed.review))
+    try:
+        with LabelStudio(settings.label_studio_url, settings.label_studio_token) as client:
+            logger.info("%s", quality.ensure_view(client, settings.label_studio_project, reviewed.waiting))
+    except StackError as error:
+        logger.warning("Label Studio does not show what waits: %s", error)
+    return reviewed.snapshot
 
 
 @task(cache_policy=NO_CACHE)

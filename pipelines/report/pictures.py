@@ -98,14 +98,14 @@ def draw(sample: Sample, item: ObjectResult) -> Picture:
     solved = item.clicks_to(0.9)
     after = min((n for n in item.masks if n >= (solved or math.inf)), default=len(item.clicks))
     mask, clicks = item.mask(after), item.clicks[:after]
-    top, left, bottom, right = _window(sample.mask | mask, clicks)
+    top, left, bottom, right = window(sample.mask | mask, clicks)
     scale = LONG_SIDE / max(bottom - top, right - left)
     return Picture(
-        photo=_data_url(sample.image[top:bottom, left:right], min(scale, 1.0)),
+        photo=data_url(sample.image[top:bottom, left:right], min(scale, 1.0)),
         width=round((right - left) * scale),
         height=round((bottom - top) * scale),
-        target=_path(sample.mask[top:bottom, left:right], scale),
-        mask=_path(mask[top:bottom, left:right], scale),
+        target=outline(sample.mask[top:bottom, left:right], scale),
+        mask=outline(mask[top:bottom, left:right], scale),
         marks=[
             Mark((click.col - left + 0.5) * scale, (click.row - top + 0.5) * scale, number, click.positive)
             for number, click in enumerate(clicks, start=1)
@@ -118,7 +118,7 @@ def draw(sample: Sample, item: ObjectResult) -> Picture:
     )
 
 
-def _window(region: Mask, clicks: Sequence[Click]) -> tuple[int, int, int, int]:
+def window(region: Mask, clicks: Sequence[Click]) -> tuple[int, int, int, int]:
     """Top, left, bottom, right of what is shown of the photo."""
     rows, cols = np.nonzero(region)
     rows = np.concatenate([rows, [click.row for click in clicks]])
@@ -134,7 +134,7 @@ def _window(region: Mask, clicks: Sequence[Click]) -> tuple[int, int, int, int]:
     )
 
 
-def _data_url(photo: Image, scale: float) -> str:
+def data_url(photo: Image, scale: float) -> str:
     """A JPEG of the photo, never larger than it is: the page stretches it."""
     size = (max(1, round(photo.shape[1] * scale)), max(1, round(photo.shape[0] * scale)))
     resized = cv2.resize(photo, size, interpolation=cv2.INTER_AREA)
@@ -143,7 +143,7 @@ def _data_url(photo: Image, scale: float) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode()}"
 
 
-def _path(mask: Mask, scale: float) -> str:
+def outline(mask: Mask, scale: float) -> str:
     """SVG path data of a mask, holes included; empty for an empty mask."""
     if not mask.any():
         return ""

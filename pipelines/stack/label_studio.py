@@ -111,6 +111,19 @@ class LabelStudio:
     def delete_webhook(self, webhook: int) -> None:
         self._ask("DELETE", f"/api/webhooks/{webhook}/")
 
+    def views(self, project: int) -> list[dict[str, Any]]:
+        """The tabs of a project's Data Manager, leftmost first."""
+        return list(self._ask("GET", "/api/dm/views/", params={"project": project}))
+
+    def create_view(self, project: int, data: dict[str, Any]) -> dict[str, Any]:
+        return dict(self._ask("POST", "/api/dm/views/", json={"project": project, "data": data}))
+
+    def update_view(self, view: int, project: int, data: dict[str, Any]) -> None:
+        self._ask("PATCH", f"/api/dm/views/{view}/", json={"project": project, "data": data})
+
+    def delete_view(self, view: int) -> None:
+        self._ask("DELETE", f"/api/dm/views/{view}/")
+
     def predict(self, backend: int, task: int, prompts: list[dict[str, Any]]) -> dict[str, Any]:
         """The backend's answer to clicks on a task, asked for as the editor does; empty when it has none.
 

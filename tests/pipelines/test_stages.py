@@ -30,7 +30,7 @@ SMALL = {
 @pytest.fixture
 def root(tmp_path):
     params = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
-    small = {stage: values | SMALL[stage] for stage, values in params.items()}
+    small = {stage: values | SMALL.get(stage, {}) for stage, values in params.items()}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(small))
     (tmp_path / "data").mkdir()
     write_snapshot(tmp_path, Snapshot())
