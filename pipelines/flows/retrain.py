@@ -1,27 +1,32 @@
 """The retrain flow: new masks in; a challenger trained and measured; promoted if it needs fewer clicks.
 
-Only collecting is retried: it waits for Label Studio. A whole run is never retried by Prefect, as that gives
+Only what reads Label Studio is retried: it waits until that is back. A whole run is never retried by Prefect, as that gives
 the concurrency slot away; it is started again, and finds what the last one finished.
 """
 
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
-from prefect.runtime import flow_run
+from prefect.runtime import deployment, flow_run
 from prefect.states import Completed
 
 from maskloop.errors import JournalError
 from pipelines import collect, retraining
+from pipelines.backlog import masks_waiting
 from pipelines.clicks import CLICKS, report_clicks
+from pipelines.flows.queue import take_over
 from pipelines.gate import Decision
 from pipelines.labelstudio import LabelStudioProject
 from pipelines.registry import Registry, Version
 from pipelines.settings import Settings
 from pipelines.snapshot import Snapshot, read_snapshot
+from pipelines.space import check_space
 from pipelines.versioning import (
     TRAINED_BRANCH,
     Worktree,
@@ -30,6 +35,9 @@ from pipelines.versioning import (
     move_branch,
     open_worktree,
 )
+
+# Label Studio may be starting anew
+PATIENT: dict[str, Any] = {"retries": 3, "retry_delay_seconds": [5, 20, 60]}
 
 
 @flow(name="retrain")
@@ -43,11 +51,17 @@ def retrain(reason: str = "by hand", minimum: int = 1) -> State[Any]:
     settings = Settings.from_environment()
     registry = Registry(settings.mlflow_url, settings.model)
     logger = get_run_logger()
+    replace_waiting(minimum)
+    waiting = count_waiting(settings)
+    if waiting < minimum:
+        return Completed(message=f"{waiting} new masks, fewer than {minimum}: nothing to do")
+    check_space(settings.root, settings.spare_mb)
     with open_worktree(settings.root, _name(), logger.info) as worktree:
         collected = collect_masks(settings, worktree)
         new = collected.snapshot.masks - masks_trained(settings.root)
         if new < minimum:
             return Completed(message=f"{new} new masks, fewer than {minimum}: nothing to do")
+        check_space(worktree.path, settings.spare_mb)
         commit_snapshot(worktree, collected.snapshot)
         champion = place_champion(worktree, registry)
         if settings.journal:
@@ -58,13 +72,28 @@ def retrain(reason: str = "by hand", minimum: int = 1) -> State[Any]:
     return Completed(message=f"version {challenger.number}: {decision.reason}")
 
 
-@task(cache_policy=NO_CACHE, retries=3, retry_delay_seconds=[5, 20, 60])
+@task(cache_policy=NO_CACHE)
+def replace_waiting(minimum: int) -> None:
+    """Triggers that came while the last run was under way are one reason to retrain, not several."""
+    if not deployment.id:
+        return
+    with get_client(sync_client=True) as client:
+        number = take_over(client, UUID(flow_run.id), UUID(deployment.id), minimum)
+    if number:
+        get_run_logger().info("%d waiting runs are cancelled: this one does their work", number)
+
+
+@task(cache_policy=NO_CACHE, **PATIENT)
+def count_waiting(settings: Settings) -> int:
+    waiting = masks_waiting(_project(settings), settings.root)
+    get_run_logger().info("about %d masks wait to be trained on", waiting)
+    return waiting
+
+
+@task(cache_policy=NO_CACHE, **PATIENT)
 def collect_masks(settings: Settings, worktree: Worktree) -> collect.Collected:
     logger = get_run_logger()
-    project = LabelStudioProject(
-        settings.label_studio_url, settings.label_studio_token, settings.label_studio_project
-    )
-    collected = collect.collect(project, worktree.path, read_snapshot(worktree.path))
+    collected = collect.collect(_project(settings), worktree.path, read_snapshot(worktree.path))
     for reason in collected.dropped:
         logger.warning("left out: %s", reason)
     logger.info("%d masks are new, %d in all", collected.masks, collected.snapshot.masks)
@@ -120,6 +149,12 @@ def judge(worktree: Worktree, registry: Registry, challenger: Version, champion:
     move_branch(worktree.root, TRAINED_BRANCH, worktree.commit_id, before)
     get_run_logger().info("version %d: %s", challenger.number, decision.reason)
     return decision
+
+
+def _project(settings: Settings) -> LabelStudioProject:
+    return LabelStudioProject(
+        settings.label_studio_url, settings.label_studio_token, settings.label_studio_project
+    )
 
 
 def _name() -> str:
