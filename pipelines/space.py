@@ -21,7 +21,7 @@ def check_space(root: Path, spare: int) -> None:
     free = shutil.disk_usage(root).free // MEGABYTE
     if free < wanted:
         raise SpaceError(
-            f"The disk of {root} has {free} MB free, a retrain wants {wanted}: make room (`dvc gc --workspace "
-            "--all-branches` drops what no branch names), or lower MASKLOOP_SPARE_MB. What people labelled stays "
-            "in Label Studio."
+            f"The disk of {root} has {free} MB free, a retrain wants {wanted}: make room (`dvc gc "
+            "--all-branches` drops what no branch names), or lower MASKLOOP_SPARE_MB. Nothing is lost: Label "
+            "Studio holds what people labelled."
         )

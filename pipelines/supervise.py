@@ -3,9 +3,9 @@
     python supervise.py PIPE COMMAND ...
 
 PIPE is the number of a descriptor to read from, whose other end the parent alone holds: however the parent
-dies, even by SIGKILL, the kernel closes that end. On Linux we are the command's subreaper: orphans come to us,
-so that also a child that made a session of its own is found. It is started by its path, isolated, so that it
-starts quickly and whatever the folder.
+dies, even by SIGKILL, the kernel closes that end. On Linux we are the command's subreaper: orphans come to
+us, so that also a child that made a session of its own is found. This file is started by its path, isolated:
+that is quick, and the same in every folder.
 """
 
 import ctypes

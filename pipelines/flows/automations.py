@@ -1,9 +1,10 @@
-"""Automations: what Prefect's server does by itself about runs that are dead, declared here and applied again at will.
+"""Automations: what Prefect's server does by itself about runs that are dead.
 
     python -m pipelines.flows.automations
 
-A deployment's triggers in `prefect.yaml` can only start runs, so what changes a run's state stands here. A run
-whose flow and worker were killed says nothing any more, and would be Running, and in the way of the next, for ever.
+applies what is declared here, as often as one likes. A deployment's triggers in `prefect.yaml` can only start
+runs, so what changes a run's state stands here. A run whose flow and worker were killed says nothing any more:
+without this it would be Running, and in the way of the next, for ever.
 """
 
 from datetime import timedelta
@@ -14,12 +15,12 @@ from prefect.client.schemas.objects import StateType
 from prefect.events.actions import ChangeFlowRunState
 
 FLOWS = ["retrain", "preannotate"]
-"""Whose deployments send a heartbeat every HEARTBEAT; those of others would be called dead between two beats."""
+"""Whose deployments beat every HEARTBEAT; one that beats less often would be called dead between two beats."""
 HEARTBEAT = timedelta(seconds=30)
 """PREFECT_FLOWS_HEARTBEAT_FREQUENCY in `prefect.yaml`; Prefect allows no shorter one."""
 SILENCE = 4 * HEARTBEAT
 START = timedelta(minutes=10)
-"""More than a process, or a container, needs between being given its place and running."""
+"""More than a process, or a container, needs from being given its place to running."""
 ENDS = ["Completed", "Failed", "Cancelled", "Crashed"]
 
 
@@ -35,10 +36,8 @@ def automations() -> list[AutomationCore]:
         START,
     )
     return [
-        _crash(
-            "maskloop: run is dead", silent, f"No heartbeat for {SILENCE.seconds} s: its process is gone."
-        ),
-        _crash("maskloop: run never started", stuck, f"Pending for {START.seconds} s: its worker is gone."),
+        _crash("maskloop: dead run", silent, f"No heartbeat for {SILENCE.seconds} s: its process is gone."),
+        _crash("maskloop: run never begun", stuck, f"Pending for {START.seconds} s: its worker is gone."),
     ]
 
 
@@ -72,7 +71,7 @@ def _overdue(event: str, expected: list[str], within: timedelta) -> EventTrigger
 
 
 def _crash(name: str, trigger: EventTrigger, message: str) -> AutomationCore:
-    action = ChangeFlowRunState(state=StateType.CRASHED, name="Crashed", message=message, force=True)
+    action = ChangeFlowRunState(state=StateType.CRASHED, name="Crashed", message=message)
     return AutomationCore(name=name, trigger=trigger, actions=[action])
 
 

@@ -1,7 +1,7 @@
 """The retrain flow: new masks in; a challenger trained and measured; promoted if it needs fewer clicks.
 
-Only what reads Label Studio is retried: it waits until that is back. A whole run is never retried by Prefect, as that gives
-the concurrency slot away; it is started again, and finds what the last one finished.
+Only what reads Label Studio is retried: it waits until that is back. A whole run is never retried by Prefect,
+as that gives the concurrency slot away; it is started again, and finds what the last one finished.
 """
 
 from datetime import UTC, datetime
