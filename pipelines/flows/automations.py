@@ -2,9 +2,9 @@
 
     python -m pipelines.flows.automations
 
-applies what is declared here, as often as one likes. A deployment's triggers in `prefect.yaml` can only start
-runs, so what changes a run's state stands here. A run whose flow and worker were killed says nothing any more:
-without this it would be Running, and in the way of the next, for ever.
+applies what is declared here, as often as one likes. A deployment's triggers in `prefect.yaml` can only
+start runs, so what changes a run's state stands here. A run whose flow and worker were killed says nothing
+any more: without this it would be Running, and in the way of the next, for ever.
 """
 
 from datetime import timedelta
@@ -15,7 +15,7 @@ from prefect.client.schemas.objects import StateType
 from prefect.events.actions import ChangeFlowRunState
 
 FLOWS = ["retrain", "preannotate"]
-"""Whose deployments beat every HEARTBEAT; one that beats less often would be called dead between two beats."""
+"""Whose deployments beat every HEARTBEAT; one that beats less often would be called dead in between."""
 HEARTBEAT = timedelta(seconds=30)
 """PREFECT_FLOWS_HEARTBEAT_FREQUENCY in `prefect.yaml`; Prefect allows no shorter one."""
 SILENCE = 4 * HEARTBEAT

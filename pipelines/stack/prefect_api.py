@@ -24,7 +24,7 @@ def prefect_command(config: StackConfig, *arguments: str) -> str:
 
 
 def deploy(config: StackConfig, schedules: bool) -> None:
-    """Make the deployments and the automations, or bring them up to date; `schedules` says whether those run."""
+    """Bring deployments and automations up to date; `schedules` says whether those run."""
     prefect_command(config, "--no-prompt", "deploy", "--all")
     _python(config, "pipelines.flows.automations")
     if not schedules:
