@@ -192,7 +192,10 @@ def table(results: list[Result]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument(
-        "--data", type=Path, default=Path("/tmp/maskloop-faults"), help="kept for the next time"
+        "--data",
+        type=Path,
+        default=Path(tempfile.gettempdir()) / "maskloop-faults",
+        help="kept for the next time",
     )
     parser.add_argument("--only", default="", help="regular expression that names of faults must match")
     parser.add_argument("--again", action="store_true", help="also those that were done")
