@@ -67,6 +67,7 @@ class FaultStack:
     definitions: dict[str, Service] = field(default_factory=dict)
     proxies: dict[str, FailingProxy] = field(default_factory=dict)
     project: int = 0
+    backend: int = 0
     environment: dict[str, str] = field(default_factory=dict)
 
     def start(self, name: str, service: Service | None = None) -> None:
@@ -190,8 +191,11 @@ class FaultStack:
 
 
 @contextmanager
-def fault_stack(config: StackConfig) -> Iterator[FaultStack]:
-    """The stack with small retrains; it keeps its data, so that a later start is quick."""
+def fault_stack(config: StackConfig, events: bool = False) -> Iterator[FaultStack]:
+    """The stack with small retrains; it keeps its data, so that a later start is quick.
+
+    With `events` annotations start retrains, through the webhook.
+    """
     stack = FaultStack(config)
     _clone(config.root)
     try:
@@ -204,10 +208,13 @@ def fault_stack(config: StackConfig) -> Iterator[FaultStack]:
             stack.proxies[name] = FailingProxy(service.port or 0)
         remember_ports(config)
         Registry(config.mlflow_url).ensure_champion(catalog.checkpoint(config))
-        stack.start("backend", catalog.backend(config, forward_events=False))
+        stack.start("backend", catalog.backend(config, events))
         with LabelStudio(config.label_studio_url, config.secrets.token) as client:
             stack.project = project.ensure_project(client)
             project.ensure_samples(client, stack.project, load_samples())
+            if events:
+                address, secret = config.backend_url, config.secrets.webhook
+                stack.backend = project.ensure_connection(client, stack.project, address, secret)
         bury_lost_runs(config)
         stack.start_worker()
         deploy(config, schedules=False)
