@@ -1,9 +1,9 @@
-"""Triggers: seconds from what somebody does to a retrain that runs, for each way to start one, and how many start.
+"""Triggers: seconds from what somebody does to a retrain that runs, and how many runs that makes.
 
     python -m benchmarks.triggers
 
-A real Label Studio, backend, Prefect server and worker; the retrains are small. The events' trigger comes first:
-it is deaf for its whole window afterwards.
+A real Label Studio, backend, Prefect server and worker; the retrains are small. The events' trigger comes
+first: it is deaf for its whole window afterwards.
 """
 
 import argparse
