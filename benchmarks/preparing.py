@@ -2,8 +2,8 @@
 
 python -m benchmarks.preparing [--masks 5000 50000]
 
-Made data: five masks an image, JPEG photos of noise over patches, in a folder that is thrown away. Each measurement
-is a process of its own, so that its peak of memory is its own.
+Made data: five masks an image, JPEG photos of noise over patches, in a folder that is thrown away. Each
+measurement is a process of its own, so that its peak of memory is its own.
 """
 
 import resource
@@ -22,6 +22,8 @@ import yaml
 from maskloop.masks import encode_coco
 from pipelines.shards import Row, write_shards
 from pipelines.snapshot import Snapshot, read_snapshot, write_snapshot
+from pipelines.split import assign
+from pipelines.stages import prepare
 from pipelines.stored import IMAGES
 
 HEIGHT, WIDTH = 480, 640
@@ -72,9 +74,6 @@ def make(root: Path, masks: int) -> None:
 
 def work(root: Path, step: str) -> None:
     """One step, as it is timed."""
-    from pipelines.split import assign
-    from pipelines.stages import prepare
-
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     started, cpu = time.perf_counter(), time.process_time()
     if step == "prepare":

@@ -16,7 +16,7 @@ from maskloop.views import Scene
 
 COLUMNS = ["image_id", "source", "split", "height", "width", "image", "objects"]
 MIN_AREA = 200
-"""Objects of fewer pixels are not drawn as targets: after cropping their masks are mostly rounding."""
+"""Objects of fewer pixels are not drawn as targets, unless told otherwise: they are mostly rounding."""
 STUFF: Mapping[str, Collection[str]] = {"coco": categories.STUFF}
 """Categories of each source that are stuff: regions such as sky, instead of objects."""
 STUFF_SHARE = 0.3
@@ -31,11 +31,12 @@ class Corpus:
         table: pd.DataFrame,
         shares: Mapping[str, float] | None = None,
         stuff: Mapping[str, Collection[str]] = STUFF,
+        min_area: int = MIN_AREA,
     ) -> None:
-        table = table[[any(item["area"] >= MIN_AREA for item in objects) for objects in table["objects"]]]
+        table = table[[any(item["area"] >= min_area for item in objects) for objects in table["objects"]]]
         if table.empty:
             raise DatasetError(
-                f"no image has an object of at least {MIN_AREA} pixels; collect larger masks first"
+                f"no image has an object of at least {min_area} pixels; collect larger masks first"
             )
         self._rows = table.reset_index(drop=True)
         groups = {str(source): list(group) for source, group in self._rows.groupby("source").groups.items()}
@@ -48,6 +49,7 @@ class Corpus:
         self._groups = [groups[source] for source in shares]
         self._shares = torch.tensor(list(shares.values()), dtype=torch.float)
         self._stuff = stuff
+        self._min_area = min_area
 
     @classmethod
     def read(
@@ -56,6 +58,7 @@ class Corpus:
         split: str = "train",
         shares: Mapping[str, float] | None = None,
         stuff: Mapping[str, Collection[str]] = STUFF,
+        min_area: int = MIN_AREA,
     ) -> "Corpus":
         """Read shards of one split.
 
@@ -65,6 +68,7 @@ class Corpus:
             shares: relative weight of each source that is drawn from; all sources by their size when not
                 given.
             stuff: categories of each source that are stuff.
+            min_area: pixels that an object must have to be drawn as a target.
         """
         files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
         if not files or not files[0].is_file():
@@ -78,7 +82,7 @@ class Corpus:
         if table.empty:
             wanted = f"split {split!r}" + (f" and sources {', '.join(shares)}" if shares else "")
             raise DatasetError(f"no row of {wanted} in {path}")
-        return cls(table, shares, stuff)
+        return cls(table, shares, stuff, min_area)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -97,7 +101,7 @@ class Corpus:
         self, source: str, objects: Sequence[Mapping[str, Any]], generator: Generator
     ) -> Sequence[Mapping[str, Any]]:
         """The objects that are large enough; most times without stuff, unless there is nothing else."""
-        large = [item for item in objects if item["area"] >= MIN_AREA]
+        large = [item for item in objects if item["area"] >= self._min_area]
         stuff = self._stuff.get(source, ())
         things = [item for item in large if item["category"] not in stuff]
         if len(things) in (0, len(large)) or float(torch.rand((), generator=generator)) < STUFF_SHARE:

@@ -14,7 +14,7 @@ from ml_backend.protocol import Action, AnnotationEvent, TasksEvent, read_body
 
 logger = logging.getLogger(__name__)
 
-SUBMITTED = "labelstudio.annotation.submitted"
+SUBMITTED = "labelstudio.mask.submitted"
 TRAINING = "labelstudio.training.requested"
 EVENTS = {
     "ANNOTATION_CREATED": SUBMITTED,
@@ -23,12 +23,17 @@ EVENTS = {
     "START_TRAINING": TRAINING,
 }
 TIMEOUT = httpx.Timeout(5.0)
+MOST_MASKS = 100  # of one annotation; an automation's threshold is lower
 
 Event = dict[str, Any]
 
 
 def read_events(body: bytes) -> list[Event]:
-    """The events of a webhook body: one for each annotation submitted, none for a skip or other actions.
+    """The events of a webhook body: one for each mask submitted, none for a skip or other actions.
+
+    An automation can only count events, and a retrain is worth its time by masks, not by annotations. They
+    are a hint: a mask that is submitted again counts again, and an event may be lost. The flow asks Label
+    Studio itself how much is new.
 
     Raises:
         MalformedError: the body is no JSON.
@@ -49,6 +54,7 @@ def read_events(body: bytes) -> list[Event]:
         _event(name, source.project.id, {**payload, "annotation": annotation.id})
         for annotation in annotations
         if not annotation.was_cancelled
+        for _ in range(min(annotation.masks, MOST_MASKS))
     ]
 
 

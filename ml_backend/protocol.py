@@ -99,8 +99,20 @@ class Identified(Struct):
     id: int
 
 
+class Drawn(Struct):
+    """A result of an annotation; several share an id where the editor kept the click beside its mask."""
+
+    id: str | int | None = None
+
+
 class Annotation(Identified):
     was_cancelled: bool | None = None
+    result: list[Drawn] | None = None
+
+    @property
+    def masks(self) -> int:
+        """How many regions it holds; 1 where the event does not tell."""
+        return 1 if self.result is None else len({drawn.id for drawn in self.result})
 
 
 class Action(Struct):

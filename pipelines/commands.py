@@ -1,30 +1,38 @@
-"""Commands: programs that the pipelines start, each in its own process group, so that none outlives us."""
+"""Commands: programs that the pipelines start, each under a supervisor of its own, so that none outlives us.
+
+A process that is killed with SIGKILL ends nobody: it is `pipelines/supervise.py` that sees us die, and that
+ends what a killed command left running.
+"""
 
 import os
 import signal
 import subprocess
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
+from pipelines import supervise
 from pipelines.errors import CommandError
 
 Log = Callable[[str], None]
-GRACE_SECONDS = 10
+_PATIENCE = 2 * supervise.GRACE_SECONDS + 2
 
 
 def run(command: Sequence[str], folder: Path, log: Log) -> str:
     """Run `command` in `folder`, hand each line that it prints to `log`, and return all of it.
 
-    When we are interrupted or ended meanwhile, so is the command, with everything it started.
+    When we are interrupted, ended or killed meanwhile, so is the command, with everything it started.
 
     Raises:
         CommandError: the command ended with another code than 0; its last lines are in the message.
     """
     lines: list[str] = []
+    pipe, lifeline = os.pipe()
     with subprocess.Popen(
-        command,
+        [sys.executable, "-I", supervise.__file__, str(pipe), *command],
         cwd=folder,
         env=environment(),
         stdout=subprocess.PIPE,
@@ -32,15 +40,19 @@ def run(command: Sequence[str], folder: Path, log: Log) -> str:
         text=True,
         errors="replace",
         start_new_session=True,
+        pass_fds=[pipe],
     ) as process:
+        os.close(pipe)
+        threading.Thread(target=_end_group, args=(process.pid,), daemon=True).start()
         try:
             for line in process.stdout or ():
                 lines.append(line)
                 if line.strip():
                     log(line.rstrip())
-        except BaseException:
-            _end(process)
-            raise
+            process.wait()
+        finally:
+            os.close(lifeline)  # from here on the supervisor ends what is left
+            _await(process)
     if process.returncode:
         last = "".join(deque(lines, maxlen=20)).strip()
         raise CommandError(
@@ -60,13 +72,19 @@ def environment() -> dict[str, str]:
     }
 
 
-def _end(process: subprocess.Popen[str]) -> None:
-    """End the whole group of `process`: politely, then for certain."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(process.pid, number)
-            process.wait(GRACE_SECONDS)
-        except ProcessLookupError:
-            return
-        except subprocess.TimeoutExpired:
-            continue
+def _await(process: subprocess.Popen[str]) -> None:
+    try:
+        process.wait(_PATIENCE)
+    except subprocess.TimeoutExpired:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def _end_group(leader: int) -> None:
+    """Once a supervisor is dead, end its group: if it was killed, nobody else does.
+
+    It is not reaped here, so that its number cannot be another group's meanwhile.
+    """
+    with suppress(ChildProcessError, ProcessLookupError):
+        os.waitid(os.P_PID, leader, os.WEXITED | os.WNOWAIT)
+        os.killpg(leader, signal.SIGKILL)

@@ -6,6 +6,7 @@ MaskloopError
   x LabelStudioError   Label Studio refuses, does not answer or answers something else
   x SnapshotError      a snapshot, shard or stored image is missing or damaged
   x CommandError       git, dvc or a stage ended with an error
+  x SpaceError         the disk has no room for a retrain
   x RegistryError      the model registry refuses a step
   x PromotionError     the champion changed while a challenger was compared with it
 """
@@ -31,6 +32,10 @@ class SnapshotError(MaskloopError):
 
 class CommandError(MaskloopError):
     """A command ended with an error."""
+
+
+class SpaceError(MaskloopError):
+    """The disk has no room for a retrain."""
 
 
 class RegistryError(MaskloopError):

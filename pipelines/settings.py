@@ -19,6 +19,7 @@ class Settings:
     model: str
     root: Path  # the git repository that retrain branches are made in
     journal: str = ""  # folder of the click journal, or address of the backend that keeps it; empty: none
+    spare_mb: int = 1024  # megabytes that a retrain must leave free on the disk of `root`
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
@@ -31,6 +32,7 @@ class Settings:
             model=environment.get("MASKLOOP_MODEL") or "maskloop",
             root=_repository(environment.get("MASKLOOP_PROJECT_ROOT") or "."),
             journal=environment.get("MASKLOOP_JOURNAL") or "",
+            spare_mb=_number(environment, "MASKLOOP_SPARE_MB", default="1024"),
         )
 
 
@@ -41,10 +43,10 @@ def _required(environment: Mapping[str, str], name: str) -> str:
     return value
 
 
-def _number(environment: Mapping[str, str], name: str) -> int:
-    value = _required(environment, name)
+def _number(environment: Mapping[str, str], name: str, default: str = "") -> int:
+    value = environment.get(name) or default or _required(environment, name)
     if not value.isdecimal():
-        raise SettingsError(f"{name} is {value!r}: set it to the number in the project's address.")
+        raise SettingsError(f"{name} is {value!r}: set it to a whole number (a project's is in its address).")
     return int(value)
 
 

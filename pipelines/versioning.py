@@ -8,10 +8,11 @@ A person's checkout is never touched or locked: code comes from HEAD, data from 
   maskloop/trained      the newest snapshot that a challenger was trained and judged on
 """
 
+import fcntl
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,26 +79,37 @@ class Worktree:
 def open_worktree(root: Path, name: str, log: Log) -> Iterator[Worktree]:
     """A worktree on the new branch `retrain/<name>`, with the newest data; removed at the end.
 
-    The branch stays if anything was committed on it.
+    The branch stays if anything was committed on it. What a run left that was killed is removed first.
 
     Raises:
         CommandError: `root` is no git repository with a commit, or the branch exists already.
     """
     path = root / WORKTREES / name
     branch = f"retrain/{name}"
+    remove_dead_worktrees(root, log)
+    with _alive(path):
+        run(["git", "worktree", "add", "--quiet", "-b", branch, str(path), "HEAD"], root, log)
+        worktree = Worktree(root, path, branch, log)
+        try:
+            _share(root, path)
+            _take_data(worktree)
+            yield worktree
+        finally:
+            _remove(root, path, log, ["HEAD"])
+
+
+def remove_dead_worktrees(root: Path, log: Log) -> None:
+    """Remove the worktrees of runs that were killed; a lock that its process no longer holds tells them."""
+    for lock in sorted((root / WORKTREES).glob("*.lock")):
+        with lock.open("a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            log(f"{lock.stem} was cut off: its worktree is removed")
+            _remove(root, lock.with_suffix(""), log, ["HEAD", SNAPSHOT_BRANCH])
+            lock.unlink(missing_ok=True)
     run(["git", "worktree", "prune"], root, _silent)
-    run(["git", "worktree", "add", "--quiet", "-b", branch, str(path), "HEAD"], root, log)
-    worktree = Worktree(root, path, branch, log)
-    start = worktree.commit_id
-    try:
-        _share(root, path)
-        _take_data(worktree)
-        yield worktree
-    finally:
-        unused = worktree.commit_id == start
-        run(["git", "worktree", "remove", "--force", str(path)], root, log)
-        if unused:
-            run(["git", "branch", "--quiet", "-D", branch], root, log)
 
 
 def branch_commit(root: Path, branch: str) -> str:
@@ -113,10 +125,48 @@ def move_branch(root: Path, branch: str, commit: str, before: str) -> None:
 
 def masks_trained(root: Path) -> int:
     """How many of the collected masks the newest judged challenger was trained on."""
-    commit = branch_commit(root, TRAINED_BRANCH)
+    return snapshot_of(root, TRAINED_BRANCH).masks
+
+
+def snapshot_of(root: Path, branch: str) -> Snapshot:
+    """The snapshot that is committed on a branch; an empty one when there is no such branch."""
+    commit = branch_commit(root, branch)
     if not commit:
-        return 0
-    return parse_snapshot(run(["git", "show", f"{commit}:{SNAPSHOT.as_posix()}"], root, _silent)).masks
+        return Snapshot()
+    return parse_snapshot(run(["git", "show", f"{commit}:{SNAPSHOT.as_posix()}"], root, _silent))
+
+
+@contextmanager
+def _alive(path: Path) -> Iterator[None]:
+    """Hold the lock beside a worktree, which the kernel lets go of however its holder ends."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = path.with_name(f"{path.name}.lock")
+    with lock.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+
+
+def _remove(root: Path, path: Path, log: Log, elsewhere: Sequence[str]) -> None:
+    """Remove a worktree; its branch, too, unless it holds commits that none of `elsewhere` has."""
+    branch = f"retrain/{path.name}"
+    if path.exists():
+        with suppress(CommandError):  # git no longer knows a folder of which it wrote only half
+            run(["git", "worktree", "remove", "--force", "--force", str(path)], root, _silent)
+        shutil.rmtree(path, ignore_errors=True)
+    run(["git", "worktree", "prune"], root, _silent)
+    if branch_commit(root, branch) and any(_contains(root, name, branch) for name in elsewhere):
+        run(["git", "branch", "--quiet", "-D", branch], root, log)
+
+
+def _contains(root: Path, name: str, branch: str) -> bool:
+    try:
+        run(["git", "merge-base", "--is-ancestor", f"refs/heads/{branch}", name], root, _silent)
+    except CommandError:  # also when there is nothing of that name
+        return False
+    return True
 
 
 def _take_data(worktree: Worktree) -> None:

@@ -1,28 +1,33 @@
 """The retrain flow: new masks in; a challenger trained and measured; promoted if it needs fewer clicks.
 
-Only collecting is retried: it waits for Label Studio. A whole run is never retried by Prefect, as that gives
-the concurrency slot away; it is started again, and finds what the last one finished.
+Only what reads Label Studio is retried: it waits until that is back. A whole run is never retried by Prefect,
+as that gives the concurrency slot away; it is started again, and finds what the last one finished.
 """
 
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
-from prefect.runtime import flow_run
+from prefect.runtime import deployment, flow_run
 from prefect.states import Completed
 
 from maskloop.errors import JournalError
 from pipelines import collect, quality, retraining, split
+from pipelines.backlog import masks_waiting
 from pipelines.clicks import CLICKS, Trails, collect_clicks, open_source, report_clicks
 from pipelines.errors import RegistryError
+from pipelines.flows.queue import take_over
 from pipelines.gate import Decision
 from pipelines.labelstudio import LabelStudioProject
 from pipelines.registry import Registry, Version
 from pipelines.settings import Settings
 from pipelines.snapshot import Snapshot, read_snapshot
+from pipelines.space import check_space
 from pipelines.stack.errors import StackError
 from pipelines.stack.label_studio import LabelStudio
 from pipelines.stages.params import read_params
@@ -34,6 +39,9 @@ from pipelines.versioning import (
     move_branch,
     open_worktree,
 )
+
+# Label Studio may be starting anew
+PATIENT: dict[str, Any] = {"retries": 3, "retry_delay_seconds": [5, 20, 60]}
 
 
 @flow(name="retrain")
@@ -47,6 +55,11 @@ def retrain(reason: str = "by hand", minimum: int = 1) -> State[Any]:
     settings = Settings.from_environment()
     registry = Registry(settings.mlflow_url, settings.model)
     logger = get_run_logger()
+    replace_waiting(minimum)
+    waiting = count_waiting(settings)
+    if waiting < minimum:
+        return Completed(message=f"{waiting} new masks, fewer than {minimum}: nothing to do")
+    check_space(settings.root, settings.spare_mb)
     with open_worktree(settings.root, _name(), logger.info) as worktree:
         collected = collect_masks(settings, worktree)
         new = collected.snapshot.masks - masks_trained(settings.root)
@@ -54,6 +67,7 @@ def retrain(reason: str = "by hand", minimum: int = 1) -> State[Any]:
             return Completed(message=f"{new} new masks, fewer than {minimum}: nothing to do")
         snapshot = assign_splits(worktree, collected.snapshot)
         snapshot = review_masks(settings, worktree, registry, snapshot)
+        check_space(worktree.path, settings.spare_mb)
         commit_snapshot(worktree, snapshot)
         champion = place_champion(worktree, registry)
         if settings.journal:
@@ -64,7 +78,25 @@ def retrain(reason: str = "by hand", minimum: int = 1) -> State[Any]:
     return Completed(message=f"version {challenger.number}: {decision.reason}")
 
 
-@task(cache_policy=NO_CACHE, retries=3, retry_delay_seconds=[5, 20, 60])
+@task(cache_policy=NO_CACHE)
+def replace_waiting(minimum: int) -> None:
+    """Triggers that came while the last run was under way are one reason to retrain, not several."""
+    if not deployment.id:
+        return
+    with get_client(sync_client=True) as client:
+        number = take_over(client, UUID(flow_run.id), UUID(deployment.id), minimum)
+    if number:
+        get_run_logger().info("%d waiting runs are cancelled: this one does their work", number)
+
+
+@task(cache_policy=NO_CACHE, **PATIENT)
+def count_waiting(settings: Settings) -> int:
+    waiting = masks_waiting(_project(settings), settings.root)
+    get_run_logger().info("about %d masks wait to be trained on", waiting)
+    return waiting
+
+
+@task(cache_policy=NO_CACHE, **PATIENT)
 def collect_masks(settings: Settings, worktree: Worktree) -> collect.Collected:
     logger = get_run_logger()
     if settings.journal:
@@ -72,11 +104,8 @@ def collect_masks(settings: Settings, worktree: Worktree) -> collect.Collected:
             collect_clicks(open_source(settings.journal), settings.root / CLICKS)
         except JournalError as error:
             logger.warning("clicks that are not known yet stay unknown: %s", error)
-    project = LabelStudioProject(
-        settings.label_studio_url, settings.label_studio_token, settings.label_studio_project
-    )
     clicks = Trails(settings.root / CLICKS).clicks
-    collected = collect.collect(project, worktree.path, read_snapshot(worktree.path), clicks)
+    collected = collect.collect(_project(settings), worktree.path, read_snapshot(worktree.path), clicks)
     for reason in collected.dropped:
         logger.warning("left out: %s", reason)
     logger.info("%d masks are new, %d in all", collected.masks, collected.snapshot.masks)
@@ -105,7 +134,8 @@ def review_masks(settings: Settings, worktree: Worktree, registry: Registry, sna
         champion = None
     reviewed = quality.review_new(worktree.path, snapshot, champion)
     logger.info("%s; %d wait for a person", reviewed.review, len(reviewed.waiting))
-    table = reviewed.waiting[list(quality.SHOWN)].to_dict("records")
+    shown = reviewed.waiting[list(quality.SHOWN)]
+    table = [dict(zip(shown.columns, row, strict=True)) for row in shown.itertuples(index=False)]
     create_table_artifact(table, key="findings", description=str(reviewed.review))
     try:
         with LabelStudio(settings.label_studio_url, settings.label_studio_token) as client:
@@ -164,6 +194,12 @@ def judge(worktree: Worktree, registry: Registry, challenger: Version, champion:
     move_branch(worktree.root, TRAINED_BRANCH, worktree.commit_id, before)
     get_run_logger().info("version %d: %s", challenger.number, decision.reason)
     return decision
+
+
+def _project(settings: Settings) -> LabelStudioProject:
+    return LabelStudioProject(
+        settings.label_studio_url, settings.label_studio_token, settings.label_studio_project
+    )
 
 
 def _name() -> str:

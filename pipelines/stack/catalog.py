@@ -156,6 +156,8 @@ def flow_environment(config: StackConfig, project: int) -> dict[str, str]:
         "MASKLOOP_LABEL_STUDIO_PROJECT": str(project),
         "MASKLOOP_PROJECT_ROOT": str(config.root),
         "MASKLOOP_JOURNAL": str(config.journal),
+        # of any flow, so that one may be added to pipelines/flows/automations.py
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
         # the stages run as `python -m pipelines.stages.…`, so this environment's python must come first
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
     }

@@ -124,6 +124,10 @@ class LabelStudio:
     def delete_view(self, view: int) -> None:
         self._ask("DELETE", f"/api/dm/views/{view}/")
 
+    def train(self, backend: int) -> None:
+        """Press the Train button of a connection, which the backend is told by its webhook."""
+        self._ask("POST", f"/api/ml/{backend}/train", json={})
+
     def predict(self, backend: int, task: int, prompts: list[dict[str, Any]]) -> dict[str, Any]:
         """The backend's answer to clicks on a task, asked for as the editor does; empty when it has none.
 

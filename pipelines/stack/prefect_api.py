@@ -20,8 +20,28 @@ def prefect_command(config: StackConfig, *arguments: str) -> str:
 
     Raises StackError with its output when it fails.
     """
+    return _python(config, "prefect", *arguments)
+
+
+def deploy(config: StackConfig, schedules: bool) -> None:
+    """Bring deployments and automations up to date; `schedules` says whether those run."""
+    prefect_command(config, "--no-prompt", "deploy", "--all")
+    _python(config, "pipelines.flows.automations")
+    if not schedules:
+        stop_schedules(config)
+
+
+def stop_schedules(config: StackConfig) -> None:
+    for deployment in _post(config, "deployments/filter", {}):
+        for schedule in deployment["schedules"]:
+            url = f"{config.prefect_api}/deployments/{deployment['id']}/schedules/{schedule['id']}"
+            answer = httpx.patch(url, json={"active": False}, timeout=60.0, trust_env=False)
+            answer.raise_for_status()
+
+
+def _python(config: StackConfig, module: str, *arguments: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "prefect", *arguments],
+        [sys.executable, "-m", module, *arguments],
         cwd=config.root,
         env={**os.environ, **catalog.prefect_environment(config)},
         stdin=subprocess.DEVNULL,
@@ -32,7 +52,8 @@ def prefect_command(config: StackConfig, *arguments: str) -> str:
     )
     output = done.stdout + done.stderr
     if done.returncode:
-        raise StackError(f"`prefect {' '.join(arguments)}` ended with code {done.returncode}:\n{output}")
+        command = " ".join([module, *arguments])
+        raise StackError(f"`{command}` ended with code {done.returncode}:\n{output}")
     return output
 
 

@@ -25,6 +25,7 @@ from pipelines.stack.errors import PortTakenError, ProgramMissingError, ServiceF
 HOST = "127.0.0.1"
 LOG_LINES = 15
 STOP_SECONDS = 15.0
+SETTLED_SECONDS = 60.0
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 Handler = Callable[[int, FrameType | None], None] | signal.Handlers
@@ -54,6 +55,7 @@ class Services:
     def __init__(self, say: Callable[[str], None] = print) -> None:
         self._say = say
         self._running: list[tuple[Service, subprocess.Popen[bytes]]] = []
+        self._launched: dict[str, float] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -75,7 +77,7 @@ class Services:
             _check_port(service)
         for service in services:
             self._say(f"Starting {service.name} …")
-            self._running.append((service, _launch(service)))
+            self._running.append((service, self._launch(service)))
         self._wait([service.name for service in services])
 
     def check(self) -> None:
@@ -86,10 +88,25 @@ class Services:
                 raise ServiceFailedError(f"{service.name} ended with code {code}. {log_tail(service.log)}")
 
     def watch(self) -> None:
-        """Return never; raise ServiceFailedError when a service ends by itself."""
+        """Return never; start again what ends by itself.
+
+        Raises:
+            ServiceFailedError: a service ended soon after its start, so that another one would be no use.
+        """
         while True:
-            self.check()
+            self.revive()
             time.sleep(1.0)
+
+    def revive(self) -> None:
+        """Start the services again that have ended by themselves; raises as `watch` does."""
+        for place, (service, process) in enumerate(self._running):
+            if process.poll() is None:
+                continue
+            if time.monotonic() - self._launched[service.name] < SETTLED_SECONDS:
+                self.check()
+            self._say(f"{service.name} ended with code {process.returncode} and is started again.")
+            _signal_group(process, signal.SIGKILL)  # a child of it may hold its port
+            self._running[place] = (service, self._launch(service))
 
     def stop(self) -> None:
         """End every service with all it started: politely first, by force after some seconds."""
@@ -100,6 +117,10 @@ class Services:
                 service, process = self._running.pop()
                 self._say(f"Stopping {service.name} …")
                 _end(process)
+
+    def _launch(self, service: Service) -> subprocess.Popen[bytes]:
+        self._launched[service.name] = time.monotonic()
+        return _launch(service)
 
     def _wait(self, names: list[str]) -> None:
         start = last_word = time.monotonic()

@@ -15,7 +15,7 @@ from pipelines.stack import catalog, project
 from pipelines.stack.config import EMAIL, StackConfig, exclusive, remember_ports
 from pipelines.stack.errors import StackError
 from pipelines.stack.label_studio import LabelStudio
-from pipelines.stack.prefect_api import bury_lost_runs, prefect_command
+from pipelines.stack.prefect_api import bury_lost_runs, deploy
 from pipelines.stack.services import Services, interrupted_by_signals
 
 Say = Callable[[str], None]
@@ -62,7 +62,8 @@ def running_stack(config: StackConfig, forward_events: bool = True, say: Say = s
 
     Args:
         config: where it lives.
-        forward_events: whether annotations become events of Prefect, which start retrains by themselves.
+        forward_events: whether retrains start by themselves: annotations become events of Prefect, and its
+            schedules are active.
         say: told what happens.
 
     Raises:
@@ -86,7 +87,7 @@ def running_stack(config: StackConfig, forward_events: bool = True, say: Say = s
             backend = project.ensure_connection(client, number, config.backend_url, config.secrets.webhook)
             bury_lost_runs(config)
             services.start(catalog.worker(config, number))
-            _deploy(config, say)
+            _deploy(config, forward_events, say)
             yield Stack(config, services, client, number, backend)
 
 
@@ -100,11 +101,11 @@ def _register_champion(config: StackConfig, say: Say) -> None:
     say(f"The champion is version {champion.number} of the registry.")
 
 
-def _deploy(config: StackConfig, say: Say) -> None:
+def _deploy(config: StackConfig, schedules: bool, say: Say) -> None:
     if not (config.root / "prefect.yaml").is_file():
         raise StackError(f"{config.root} holds no prefect.yaml: run maskloop in a clone of its repository.")
     say("Deploying the retrain flow …")
-    prefect_command(config, "--no-prompt", "deploy", "--all")
+    deploy(config, schedules)
 
 
 def _welcome(stack: Stack) -> str:

@@ -375,7 +375,7 @@ def test_unknown_route(backend):
 
 def test_webhook__becomes_an_event(backend, wire):
     reply = backend.post("/webhook", wire("webhook_ANNOTATION_CREATED"))
-    assert (reply.status_code, reply.json()) == (200, {"events": 1})
+    assert (reply.status_code, reply.json()) == (200, {"events": 2})
     (request,) = backend.prefect_requests
     assert str(request.url) == "http://prefect.example/api/events"
     assert b'"labelstudio.project.12"' in request.content

@@ -15,9 +15,10 @@ def events_of(body) -> list[dict]:
     return read_events(json.dumps(body).encode())
 
 
-def test_read_events__annotation_submitted(wire):
-    (event,) = events_of(wire("webhook_ANNOTATION_CREATED"))
-    assert event["event"] == "labelstudio.annotation.submitted"
+def test_read_events__one_for_each_mask(wire):
+    event, other = events_of(wire("webhook_ANNOTATION_CREATED"))
+    assert event["id"] != other["id"], "Prefect would take them for one"
+    assert event["event"] == "labelstudio.mask.submitted"
     assert event["resource"] == {"prefect.resource.id": "labelstudio.project.12"}
     assert event["payload"] == {"action": "ANNOTATION_CREATED", "project": 12, "task": 24, "annotation": 21}
     assert uuid.UUID(event["id"])
@@ -25,8 +26,25 @@ def test_read_events__annotation_submitted(wire):
 
 
 def test_read_events__annotation_updated(wire):
-    (event,) = events_of(wire("webhook_ANNOTATION_UPDATED"))
-    assert event["event"] == "labelstudio.annotation.submitted"
+    events = events_of(wire("webhook_ANNOTATION_UPDATED"))
+    assert {event["event"] for event in events} == {"labelstudio.mask.submitted"}
+
+
+def test_read_events__click_beside_its_mask_is_no_mask():
+    results = [{"id": "a", "type": "brushlabels"}, {"id": "a", "type": "keypointlabels"}, {"id": "b"}]
+    body = {"action": "ANNOTATION_CREATED", "project": {"id": 3}, "annotation": {"id": 1, "result": results}}
+    assert len(events_of(body)) == 2
+
+
+def test_read_events__emptied_annotation():
+    body = {"action": "ANNOTATION_UPDATED", "project": {"id": 3}, "annotation": {"id": 1, "result": []}}
+    assert events_of(body) == []
+
+
+def test_read_events__very_many_masks():
+    results = [{"id": str(number)} for number in range(5000)]
+    body = {"action": "ANNOTATION_CREATED", "project": {"id": 3}, "annotation": {"id": 1, "result": results}}
+    assert len(events_of(body)) == 100
 
 
 def test_read_events__bulk():

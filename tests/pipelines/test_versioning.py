@@ -1,6 +1,7 @@
 """With real git and real DVC."""
 
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -12,12 +13,14 @@ from pipelines.snapshot import Snapshot, read_snapshot, write_snapshot
 from pipelines.versioning import (
     SNAPSHOT_BRANCH,
     TRAINED_BRANCH,
+    WORKTREES,
     branch_commit,
     masks_trained,
     move_branch,
     open_worktree,
+    snapshot_of,
 )
-from tests.pipelines.conftest import git
+from tests.pipelines.conftest import REPOSITORY, git
 from tests.pipelines.fake_project import FakeProject
 
 
@@ -104,3 +107,78 @@ def test_masks_trained__counts_the_masks_of_the_trained_branch(repository):
 
 def dvc(folder, *arguments):
     subprocess.run([sys.executable, "-m", "dvc", *arguments], cwd=folder, check=True)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from pipelines.collect import collect
+from pipelines.snapshot import read_snapshot
+from pipelines.versioning import open_worktree
+from tests.pipelines.fake_project import FakeProject
+root, name, commits = Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "commits"
+with open_worktree(root, name, print) as worktree:
+    if commits:
+        collected = collect(FakeProject(), worktree.path, read_snapshot(worktree.path))
+        worktree.commit_snapshot(collected.snapshot)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def run_killed(repository, name, commits=False):
+    """A run in a process of its own, which is killed in its worktree."""
+    arguments = [sys.executable, "-c", KILLED, str(repository), name, "commits" if commits else ""]
+    assert subprocess.run(arguments, cwd=REPOSITORY, check=False).returncode == -signal.SIGKILL
+    assert (repository / WORKTREES / name).is_dir()
+
+
+def test_open_worktree__removes_what_a_killed_run_left(repository):
+    run_killed(repository, "killed")
+    with open_worktree(repository, "next", print):
+        left = {path.name for path in (repository / WORKTREES).iterdir()}
+        assert left == {"next", "next.lock"}
+    assert list((repository / WORKTREES).iterdir()) == []
+    assert git(repository, "branch", "--list") == "* main"
+    assert len(git(repository, "worktree", "list").splitlines()) == 1
+
+
+def test_open_worktree__killed_run_had_committed_its_snapshot(repository):
+    run_killed(repository, "killed", commits=True)
+    with open_worktree(repository, "next", print) as worktree:
+        assert read_snapshot(worktree.path).masks == 4, "no mask is lost"
+        assert collect(FakeProject(), worktree.path, read_snapshot(worktree.path)).masks == 0, "nor doubled"
+    assert branch_commit(repository, "retrain/killed") == "", "its commit is on the snapshot branch"
+
+
+def test_open_worktree__leaves_a_run_alone_that_lives(repository):
+    with (
+        open_worktree(repository, "first", print) as first,
+        open_worktree(repository, "second", print) as second,
+    ):
+        assert read_snapshot(first.path) == read_snapshot(second.path) == Snapshot()
+    assert list((repository / WORKTREES).iterdir()) == []
+
+
+def test_open_worktree__killed_while_git_made_it(repository):
+    """A folder that git knows nothing of, as when it was killed half-way."""
+    folder = repository / WORKTREES / "half"
+    (folder / "data").mkdir(parents=True)
+    folder.with_name("half.lock").touch()
+    with open_worktree(repository, "next", print):
+        assert not folder.exists()
+
+
+def test_commit_snapshot__two_runs_at_once_lose_and_double_nothing(repository):
+    """The second to commit is refused; what it collected is collected again by the next."""
+    project = FakeProject()
+    with (
+        pytest.raises(CommandError, match="update-ref"),
+        open_worktree(repository, "one", print) as one,
+        open_worktree(repository, "two", print) as two,
+    ):
+        for worktree in (one, two):
+            collected = collect(project, worktree.path, read_snapshot(worktree.path))
+            worktree.commit_snapshot(collected.snapshot)
+    snapshot = snapshot_of(repository, SNAPSHOT_BRANCH)
+    assert (snapshot.masks, len(snapshot.shards)) == (4, 1)
+    assert collect_once(repository, "three", project).masks == 4

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from pipelines.stack.errors import PortTakenError, ProgramMissingError, ServiceFailedError
@@ -43,6 +44,14 @@ def is_running(process: int) -> bool:
     except FileNotFoundError:
         return False
     return state != "Z"
+
+
+def kill_child() -> None:
+    """SIGKILL to our only child, which is left to its parent to bury."""
+    (child,) = psutil.Process().children()
+    child.kill()
+    while child.status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
 
 
 def test_start__waits_until_it_answers(tmp_path: Path) -> None:
@@ -125,6 +134,30 @@ def test_check__service_ends_later(tmp_path: Path) -> None:
         time.sleep(2)
         with pytest.raises(ServiceFailedError, match="Sample ended with code 0"):
             services.check()
+
+
+def test_revive__service_was_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.stack.services.SETTLED_SECONDS", 0.0)
+    told: list[str] = []
+    (port,) = free_ports(1)
+    with Services(told.append) as services:
+        services.start(web_server(tmp_path, port))
+        services.revive()
+        kill_child()
+        services.revive()
+        deadline = time.monotonic() + 60
+        while not answers(f"http://{HOST}:{port}/"):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    assert "Sample ended with code -9 and is started again." in told
+
+
+def test_revive__service_ends_soon_after_its_start(tmp_path: Path) -> None:
+    with Services(lambda text: None) as services:
+        services.start(service(tmp_path, "-c", SLEEP))
+        kill_child()
+        with pytest.raises(ServiceFailedError, match="Sample ended with code -9"):
+            services.revive()
 
 
 @pytest.mark.parametrize("own_group", [False, True])
