@@ -49,7 +49,7 @@ STEPS = {
 """The first line of the worker's log that tells that a step has begun."""
 PROGRAMS = {
     "worker": r"prefect worker start",
-    "flow": r"prefect(\.flow_engine|\.engine| flow-run execute)",
+    "flow": r"prefect\.(flow_)?engine|_workspace_supervisor",
     "supervisor": r"supervise\.py .*dvc repro",
     "dvc": r"-m dvc repro",
     "training": r"pipelines\.stages\.train",

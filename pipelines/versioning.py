@@ -198,6 +198,8 @@ def _share(root: Path, path: Path) -> None:
     with Config(dvc_dir=str(path / ".dvc"), validate=False).edit("local") as local:
         cache = shared["cache"].get("dir") or root / ".dvc" / "cache"
         local.setdefault("cache", {})["dir"] = str(cache)
+        # what DVC remembers of each file of a worktree would stay on the machine for ever
+        local.setdefault("core", {})["site_cache_dir"] = str(path / ".dvc" / "tmp" / "site")
         for name, remote in shared["remote"].items():
             local.setdefault("remote", {}).setdefault(name, {})["url"] = str(remote["url"])
 

@@ -66,6 +66,7 @@ def test_commit_snapshot__next_run_and_a_clone_find_the_data(repository, tmp_pat
     with open_worktree(repository, "two", print) as worktree:
         assert read_snapshot(worktree.path) == first
         assert len(list((worktree.path / "data/images").iterdir())) == 2
+        assert (worktree.path / ".dvc/tmp/site").is_dir(), "what DVC remembers goes with the worktree"
         assert collect(project, worktree.path, first).masks == 0
 
     clone = tmp_path / "clone"
