@@ -3,7 +3,8 @@
 python -m benchmarks.preparing [--masks 5000 50000]
 
 Made data: five masks an image, JPEGs of 160 x 120 pixels with noise over patches, in a folder that is thrown
-away. What an image of real size costs to hash, benchmarks.splitting tells. Each measurement is a process of its own, so that its peak of memory is its own.
+away. benchmarks.splitting tells what an image of real size costs to hash. Each measurement is a process, so
+that its peak of memory is its own.
 """
 
 import resource

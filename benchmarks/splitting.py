@@ -2,7 +2,7 @@
 
 python -m benchmarks.splitting DATA [--limit 2500] [--images 300] [--sheet PAIRS.png]
 
-Each image of DATA (Parquet files), or `limit` of them, is compared with every other one, and `images` of them,
+Each image of DATA (Parquet files), or `limit` of them, is compared with every other one, and `images` of them
 with copies of themselves. Then the time that it takes to find near hashes among many.
 """
 
