@@ -2,8 +2,9 @@
 
 python -m benchmarks.preparing [--masks 5000 50000]
 
-Made data: five masks an image, JPEG photos of noise over patches, in a folder that is thrown away. Each
-measurement is a process of its own, so that its peak of memory is its own.
+Made data: five masks an image, JPEGs of 160 x 120 pixels with noise over patches, in a folder that is thrown
+away. benchmarks.splitting tells what an image of real size costs to hash. Each measurement is a process, so
+that its peak of memory is its own.
 """
 
 import resource
@@ -26,14 +27,14 @@ from pipelines.split import assign
 from pipelines.stages import prepare
 from pipelines.stored import IMAGES
 
-HEIGHT, WIDTH = 480, 640
+HEIGHT, WIDTH = 120, 160
 MASKS_PER_IMAGE = 5
 PARAMS = {"rendered": 150, "test_percent": 20, "base": "", "base_images": 0, "general": ""}
 STEPS = ("assign", "assign again", "prepare")
 
 
 def photo(seed: int) -> bytes:
-    """A JPEG of some 100 kB that looks like no other."""
+    """A JPEG that looks like no other."""
     generator = np.random.default_rng(seed)
     patches = generator.integers(0, 256, (12, 16, 3), dtype=np.uint8)
     image = cv2.resize(patches, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
@@ -48,8 +49,8 @@ def outlines(count: int) -> list[str]:
     found = []
     for _ in range(count):
         mask = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
-        row, col = generator.integers(100, 380, 2).tolist()
-        cv2.ellipse(mask, (col, row), tuple(generator.integers(20, 90, 2).tolist()), 30, 0, 360, 1, -1)
+        row, col = generator.integers(30, 90, 2).tolist()
+        cv2.ellipse(mask, (col, row), tuple(generator.integers(6, 25, 2).tolist()), 30, 0, 360, 1, -1)
         rough = generator.random((HEIGHT, WIDTH)) < 0.5
         border = cv2.dilate(mask, np.ones((3, 3), np.uint8)) != cv2.erode(mask, np.ones((3, 3), np.uint8))
         found.append(str(encode_coco((mask > 0) & ~(border & rough))["counts"]))
@@ -68,7 +69,7 @@ def make(root: Path, masks: int) -> None:
         for region in range(MASKS_PER_IMAGE):
             rle = shapes[(number * MASKS_PER_IMAGE + region) % len(shapes)]
             place = (1, number, number, str(region), "2026-01-01T00:00:00Z", 1, "Cell", HEIGHT, WIDTH)
-            rows.append(Row(*place, rle, digest, '{"meta": {"text": ["{}"]}}', clicks="[[240, 320, 1]]"))
+            rows.append(Row(*place, rle, digest, '{"meta": {"text": ["{}"]}}', clicks="[[60, 80, 1]]"))
     write_snapshot(root, Snapshot(1, "", masks, write_shards(root, "0001", rows)))
 
 

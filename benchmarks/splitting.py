@@ -1,8 +1,8 @@
 """How well near-duplicates are found: what a perceptual hash misses and what it wrongly takes for the same.
 
-python -m benchmarks.splitting DATA [--images 300] [--sheet PAIRS.png]
+python -m benchmarks.splitting DATA [--limit 2500] [--images 300] [--sheet PAIRS.png]
 
-Each image of DATA (Parquet files) is compared with every other one; `images` of them, as many of each source,
+Each image of DATA (Parquet files), or `limit` of them, is compared with every other one, and `images` of them
 with copies of themselves. Then the time that it takes to find near hashes among many.
 """
 
@@ -35,15 +35,13 @@ def copies(image: Image.Image, generator: random.Random) -> Iterator[tuple[str, 
     """What happens to photos on their way, by name."""
     yield "JPEG of quality 50", encoded(image, "JPEG", 50)
     yield "WebP of quality 80", encoded(image, "WEBP", 80)
-    for name, scale in (("half the size", 0.5), ("a quarter", 0.25), ("twice the size", 2)):
+    for name, scale in (("half the size", 0.5), ("a quarter of it", 0.25)):
         size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
         yield name, encoded(image.resize(size, Image.Resampling.LANCZOS), "JPEG")
-    for percent in (2, 4, 6, 10):
+    for percent in (2, 4, 6):
         yield f"{percent} % cropped", encoded(cropped(image, percent / 100, generator), "JPEG")
     for factor in (0.6, 0.8, 1.2, 1.4):
         yield f"brightness x {factor}", encoded(ImageEnhance.Brightness(image).enhance(factor), "JPEG")
-    yield "contrast x 0.7", encoded(ImageEnhance.Contrast(image).enhance(0.7), "JPEG")
-    yield "gray", encoded(image.convert("L"), "JPEG")
 
 
 def cropped(image: Image.Image, share: float, generator: random.Random) -> Image.Image:
@@ -62,7 +60,7 @@ def measure_copies(table: pd.DataFrame, count: int) -> pd.DataFrame:
     generator = random.Random(0)
     distances: dict[str, list[int]] = defaultdict(list)
     groups = table.groupby("source")
-    for row in groups.sample(-(-count // groups.ngroups), random_state=0).itertuples():
+    for row in groups.sample(frac=min(1, count / len(table)), random_state=0).itertuples():
         with Image.open(BytesIO(row.image)) as image:
             for name, data in copies(image.convert("RGB"), generator):
                 distances[name].append(bits_between(row.hash, perceptual_hash(data)))
@@ -103,14 +101,17 @@ def measure_search(count: int) -> float:
     """Seconds to find the near ones of as many random hashes."""
     generator = random.Random(0)
     hashes = [f"{generator.getrandbits(HASH_SIZE**2):036x}" for _ in range(count)]
-    started = time.perf_counter()
+    started = time.process_time()
     near_pairs(hashes, hashes)
-    return time.perf_counter() - started
+    return time.process_time() - started
 
 
 def main() -> None:
     parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="Parquet file, or a folder of them")
+    parser.add_argument(
+        "--limit", type=int, help="different images, spread over the sources; all when not given"
+    )
     parser.add_argument("--images", type=int, default=300, help="images that copies are made of")
     parser.add_argument("--sheet", type=Path, help="where the pairs within the distance are drawn")
     given = parser.parse_args()
@@ -118,17 +119,19 @@ def main() -> None:
     table = pd.concat(
         [pd.read_parquet(file, columns=["source", "image"]) for file in files], ignore_index=True
     )
+    if given.limit and given.limit < len(table):
+        table = table.sample(given.limit, random_state=0).reset_index(drop=True)
     started = time.process_time()
     table["hash"] = [perceptual_hash(data) for data in table["image"]]
     spent = time.process_time() - started
-    print(f"{len(table)} images hashed, {1000 * spent / len(table):.1f} ms of a core each\n")
+    print(f"{len(table)} images hashed, {1000 * spent / len(table):.1f} ms of a core each\n", flush=True)
     counts, pairs = measure_others(list(table["hash"]))
     print(
         f"different images, {len(table) * (len(table) - 1) // 2} pairs, by bits of {HASH_SIZE**2}\n{counts}\n"
     )
-    print(f"copies that are missed, percent\n{measure_copies(table, given.images).to_string()}\n")
-    for count in (1_000, 10_000, 20_000):
-        print(f"near ones among {count} hashes: {measure_search(count):.1f} s")
+    print(f"copies that are missed, percent\n{measure_copies(table, given.images).to_string()}\n", flush=True)
+    for count in (1_000, 10_000):
+        print(f"near ones among {count} hashes: {measure_search(count):.1f} s of a core", flush=True)
     if given.sheet:
         hashes = list(table["hash"])
         draw_sheet(

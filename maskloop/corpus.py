@@ -17,7 +17,7 @@ from maskloop.views import Scene
 COLUMNS = ["image_id", "source", "split", "height", "width", "image", "objects"]
 MIN_AREA = 200
 """Objects of fewer pixels are not drawn as targets, unless told otherwise: they are mostly rounding."""
-STUFF: Mapping[str, Collection[str]] = {"coco": categories.STUFF}
+STUFF: Mapping[str, Collection[str]] = dict.fromkeys(("coco", "base"), categories.STUFF)
 """Categories of each source that are stuff: regions such as sky, instead of objects."""
 STUFF_SHARE = 0.3
 """Share of drawn images whose stuff counts as objects; in the others it is background."""

@@ -145,16 +145,18 @@ def split_of(digest: str, test_percent: int) -> str:
 
 
 def _families(record: pd.DataFrame, hashes: Mapping[str, str]) -> Iterator[Family]:
-    images = sorted(hashes)
-    new = [hashes[image] for image in images]
-    family_of = _components(len(new), *near_pairs(new, new))
+    new = sorted(set(hashes.values()))  # of equal ones, such as blank images, there may be many
+    family_of = dict(zip(new, _components(len(new), *near_pairs(new, new)).tolist(), strict=True))
     members: dict[int, list[str]] = defaultdict(list)
-    for image, family in zip(images, family_of.tolist(), strict=True):
-        members[family].append(image)
+    for image in sorted(hashes):
+        members[family_of[hashes[image]]].append(image)
+    recorded: dict[str, set[tuple[str, str]]] = defaultdict(set)
+    for known, group, split in zip(record["hash"], record["group"], record["split"], strict=True):
+        recorded[known].add((group, split))
+    others = list(recorded)
     kin: dict[int, set[tuple[str, str]]] = defaultdict(set)
-    recorded = list(zip(record["group"], record["split"], strict=True))
-    for index, other in zip(*near_pairs(new, list(record["hash"])), strict=True):
-        kin[int(family_of[index])].add(recorded[other])
+    for index, other in zip(*near_pairs(new, others), strict=True):
+        kin[family_of[new[index]]] |= recorded[others[other]]
     return (Family(tuple(names), frozenset(kin[family])) for family, names in members.items())
 
 

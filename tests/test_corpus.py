@@ -77,8 +77,9 @@ def test_corpus__shares_of_an_unknown_source():
 class TestStuff:
     SKY = (item(UPPER, "sky-other-merged"), item(LOWER, "person"))
 
-    def test_draw__stuff_in_three_of_ten_scenes(self):
-        scenes = draws(corpus([row(list(self.SKY), "coco")]), 400)
+    @pytest.mark.parametrize("source", ["coco", "base"])
+    def test_draw__stuff_in_three_of_ten_scenes(self, source):
+        scenes = draws(corpus([row(list(self.SKY), source)]), 400)
         assert 80 < sum(len(scene.masks) == 2 for scene in scenes) < 160
         alone = next(scene for scene in scenes if len(scene.masks) == 1)
         assert np.array_equal(alone.masks[0].numpy(), LOWER)

@@ -137,6 +137,18 @@ class TestPlace:
         assert list(rows["split"]) == [TEST, TEST, TEST, TRAIN]
         assert list(rows["group"]) == [digest(TEST)] * 3 + [digest(TRAIN, 3)]
 
+    def test_place__equal_hashes(self):
+        """Blank images are all alike."""
+        rows = place(NOTHING, {digest(TEST, number): differing(3) for number in range(3)}, 20)
+        assert list(rows["group"]) == [digest(TEST)] * 3
+
+    def test_place__replayed_image_trains(self):
+        """Its digest says test, and so does that of the new image which is near it."""
+        new = {digest(TEST): differing(0), digest(TEST, 1): differing(9), digest(TEST, 2): differing(100)}
+        assert list(place(NOTHING, new, 20, {digest(TEST, 1)})["split"]) == [TRAIN, TRAIN, TEST]
+        near_test = record(known=(0, TEST))
+        assert list(place(near_test, new, 20, {digest(TEST, 1)})["split"]) == [TEST, TEST, TEST]
+
     def test_place__nothing_new(self):
         assert place(record(known=(0, TRAIN)), {}, 20).empty
 

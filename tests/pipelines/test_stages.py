@@ -4,15 +4,22 @@ import json
 import shutil
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import yaml
+from torch import Generator
 
 from maskloop.checkpoint import load_checkpoint
 from maskloop.clicks import Click
+from maskloop.corpus import Corpus
 from maskloop.datasets import open_dataset
 from maskloop.evaluation import ObjectResult, Report
+from maskloop.masks import encode_coco
 from pipelines.collect import collect
 from pipelines.errors import SettingsError, SnapshotError
+from pipelines.findings import Finding, write_findings
+from pipelines.prepared import Picture, PreparedSet
+from pipelines.shards import Row, write_shards
 from pipelines.snapshot import Snapshot, write_snapshot
 from pipelines.split import split_of
 from pipelines.stages import evaluate, prepare, train
@@ -94,6 +101,138 @@ def test_prepare__stored_image_is_lost(root):
     shutil.rmtree(root / "data/images")
     with pytest.raises(SnapshotError, match="dvc checkout"):
         prepare.main(root)
+
+
+def label(root, digest, size, *versions):
+    """One mask, or several versions of it, on a stored image."""
+    mask = _corner(*size)
+    rows = [
+        Row(
+            1,
+            1,
+            1,
+            f"region-{number}",
+            time,
+            1,
+            "Cell",
+            *size,
+            encode_coco(mask)["counts"],
+            digest,
+            "{}",
+            clicks=clicks,
+        )
+        for number, (time, clicks) in enumerate(versions)
+    ]
+    return write_shards(root, "0001", rows)
+
+
+def store(root, data):
+    (root / "data/images").mkdir(parents=True, exist_ok=True)
+    (root / f"data/images/{_digest(data)}.png").write_bytes(data)
+    return _digest(data)
+
+
+def set_params(root, **values):
+    params = yaml.safe_load((root / "params.yaml").read_text())
+    params["prepare"] |= values
+    (root / "params.yaml").write_text(yaml.safe_dump(params))
+
+
+def test_prepare__clicks_of_people(root, monkeypatch):
+    monkeypatch.setattr(prepare, "seed_images", lambda _: [])
+    digest = store(root, png(3))
+    shards = label(root, digest, (48, 64), ("2026", "[[5, 7.5, 1], [40, 3, 0]]"), ("2026", "[]"))
+    write_snapshot(root, Snapshot(version=1, shards=shards))
+    set_params(root, test_percent=0)
+    prepare.main(root)
+    (scene,) = (Corpus.read(root / "data/prepared/train.parquet").draw(Generator()) for _ in range(1))
+    assert [clicks.tolist() for clicks in scene.clicks] == [[[5, 7.5, 1], [40, 3, -1]], []]
+    assert int(scene.masks[0].sum()) == 400
+
+
+def test_prepare__findings_are_left_out(root, monkeypatch):
+    monkeypatch.setattr(prepare, "seed_images", lambda _: [])
+    digest = store(root, png(3))
+    shards = label(root, digest, (48, 64), ("2026", "[]"), ("2026", "[]"))
+    findings = write_findings(root, "0001", [Finding(1, 1, 1, "region-0", "2026", "sliver", "thin", 1.0)])
+    write_snapshot(root, Snapshot(version=1, shards=shards, findings=findings))
+    set_params(root, test_percent=0)
+    prepare.main(root)
+    (row,) = read(root).itertuples()
+    assert len(row.objects) == 1
+    report = json.loads((root / "reports/prepared.json").read_text())
+    assert report["left_out"] == {"masks": {"sliver": 1}, "images": {}}
+    assert report["train"] == {"images": 1, "objects": 1, "sources": {"labelled": 1}}
+
+
+def write_set(path, split, *datas):
+    size = {"height": 48, "width": 64}
+    item = {"rle": encode_coco(_corner(48, 64))["counts"], "category": "thing", "area": 400}
+    rows = [
+        {"image_id": f"{n}", "source": "coco", "image": data, "objects": [item]}
+        for n, data in enumerate(datas)
+    ]
+    pd.DataFrame([row | size | {"split": split} for row in rows]).to_parquet(path)
+
+
+def test_prepare__replayed_images_and_general_ones(root, tmp_path):
+    """A fixed draw of them; whatever is like an image that is measured on is left out of training."""
+    general, base = png(50), [png(number) for number in range(60, 66)]
+    write_set(tmp_path / "general.parquet", "test", general)
+    write_set(tmp_path / "base.parquet", "train", general, *base)
+    set_params(root, base="base.parquet", base_images=7, general=str(tmp_path / "general.parquet"))
+    prepare.main(root)
+    rows = pd.read_parquet(root / "data/prepared/train.parquet")
+    assert sorted(rows["image"][rows["source"] == "base"]) == sorted(base)
+    assert list(pd.read_parquet(root / "data/prepared/general.parquet")["image"]) == [general]
+    left_out = json.loads((root / "reports/prepared.json").read_text())["left_out"]["images"]
+    assert left_out == {prepare.LIKE_TEST: 1}
+    set_params(root, base_images=3)
+    prepare.main(root)
+    drawn = pd.read_parquet(root / "data/prepared/train.parquet")
+    assert set(drawn["image"][drawn["source"] == "base"]) == set(
+        sorted([general, *base], key=_digest)[:3]
+    ) - {general}
+
+
+def test_prepare__general_is_the_seed_s_test_images(root):
+    prepare.main(root)
+    test, general = (pd.read_parquet(root / f"data/prepared/{name}.parquet") for name in ("test", "general"))
+    assert list(test["image_id"]) == list(general["image_id"]) and len(test)
+
+
+def test_prepare__labelled_image_like_a_general_one(root, tmp_path, monkeypatch):
+    monkeypatch.setattr(prepare, "seed_images", lambda _: [])
+    data = png(3)
+    write_snapshot(root, Snapshot(version=1, shards=label(root, store(root, data), (48, 64), ("2026", "[]"))))
+    write_set(tmp_path / "general.parquet", "val", data)
+    set_params(root, test_percent=0, general="general.parquet")
+    prepare.main(root)
+    assert pd.read_parquet(root / "data/prepared/train.parquet").empty
+    left_out = json.loads((root / "reports/prepared.json").read_text())["left_out"]["images"]
+    assert left_out == {prepare.LIKE_GENERAL: 1}
+
+
+@pytest.mark.parametrize("name", ["base", "general"])
+def test_prepare__no_set_at_the_path(root, tmp_path, name):
+    set_params(root, **{name: "nowhere"})
+    with pytest.raises(SettingsError, match=f"prepare.{name} of params.yaml is .*nowhere"):
+        prepare.main(root)
+    write_set(tmp_path / "other.parquet", "train" if name == "general" else "test", png(1))
+    set_params(root, **{name: "other.parquet"})
+    with pytest.raises(SettingsError, match="no image is of a split that is wanted"):
+        prepare.main(root)
+
+
+def test_prepared_set__in_groups(tmp_path, monkeypatch):
+    monkeypatch.setattr("pipelines.prepared.ROWS_PER_GROUP", 4)
+    monkeypatch.setattr("pipelines.prepared.BYTES_PER_GROUP", 100)
+    with PreparedSet(tmp_path / "set.parquet", "train") as prepared:
+        for size in (1, 1, 1, 1, 60, 60, 1):
+            prepared.add(Picture("a", "base", bytes(size), 1, 1, []))
+    file = pq.ParquetFile(tmp_path / "set.parquet")
+    assert [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)] == [4, 2, 1]
+    assert prepared.summary() == {"images": 7, "objects": 0, "sources": {"base": 7}}
 
 
 def test_train_and_evaluate(root, checkpoint):
