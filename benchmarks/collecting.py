@@ -55,12 +55,14 @@ STEPS = ("collect", "commit", "read", "idle", "again", "commit again")
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one step. `cpu` is of the step's process and those it started, `megabytes` its own peak."""
+    """Of one step. `cpu` is of the step's process and those it started, `megabytes` its own peak,
+    `grown` what that is above the process as it was before."""
 
     step: str
     seconds: float
     cpu: float
     megabytes: float
+    grown: float
     said: str
 
 
@@ -215,11 +217,15 @@ def run_step(step: str, arguments: argparse.Namespace) -> Cost:
     }[step]
     if step != "read":  # what only imports is no part of the step
         _project(arguments, later=False).survey(0)
-    before, cpu = time.perf_counter(), _cpu()
+    before, cpu, memory = time.perf_counter(), _cpu(), _megabytes()
     said = work()
     seconds = time.perf_counter() - before
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return Cost(step, seconds, _cpu() - cpu, peak, said)
+    return Cost(step, seconds, _cpu() - cpu, _megabytes(), _megabytes() - memory, said)
+
+
+def _megabytes() -> float:
+    """The most that this process has ever held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def _cpu() -> float:
@@ -255,7 +261,7 @@ def measure(arguments: argparse.Namespace, root: Path, between: Callable[[], Non
     make_repository(root)
     costs = []
     with open_worktree(root, "cost", lambda line: None) as worktree:
-        for step in STEPS:
+        for step in arguments.steps.split(","):
             if step == "again":
                 between()
             command = [sys.executable, "-m", "benchmarks.collecting", arguments.kind, "--step", step]
@@ -269,7 +275,8 @@ def measure(arguments: argparse.Namespace, root: Path, between: Callable[[], Non
 
 
 def _line(cost: Cost) -> str:
-    return f"| {cost.step} | {cost.seconds:.1f} | {cost.cpu:.1f} | {cost.megabytes:.0f} | {cost.said} |"
+    numbers = f"{cost.seconds:.1f} | {cost.cpu:.1f} | {cost.megabytes:.0f} | {cost.grown:.0f}"
+    return f"| {cost.step} | {numbers} | {cost.said} |"
 
 
 def main() -> None:
@@ -277,6 +284,7 @@ def main() -> None:
     parser.add_argument("kind", choices=("label-studio", "process"))
     parser.add_argument("--masks", type=int, default=5000)
     parser.add_argument("--tasks", type=int, default=1000)
+    parser.add_argument("--steps", default=",".join(STEPS), help="some of them: no commit, no new masks")
     parser.add_argument("--data", type=Path, help="data folder of a stack to use instead of a fresh one")
     for name in ("step", "url", "token"):
         parser.add_argument(f"--{name}", default="", help=argparse.SUPPRESS)
@@ -288,7 +296,7 @@ def main() -> None:
         print(json.dumps(asdict(run_step(arguments.step, arguments))))
         return
     with tempfile.TemporaryDirectory(prefix="collecting-") as temporary:
-        print("| step | s | processor s | MB | |\n| --- | --- | --- | --- | --- |")
+        print("| step | s | processor s | MB | of it grown | |\n| --- | --- | --- | --- | --- | --- |")
         if arguments.kind == "process":
             measure(arguments, Path(temporary) / "repository", lambda: None)
             return
@@ -298,7 +306,7 @@ def main() -> None:
             server = Server(config)
             before = time.perf_counter()
             server.fill(arguments.masks, arguments.tasks)
-            print(f"| (import) | {time.perf_counter() - before:.1f} | | | |", flush=True)
+            print(f"| (import) | {time.perf_counter() - before:.1f} | | | | |", flush=True)
             arguments.url, arguments.token, arguments.project = server.url, server.token, server.project
             measure(arguments, Path(temporary) / "repository", server.label)
 

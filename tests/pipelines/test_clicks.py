@@ -19,9 +19,11 @@ from maskloop.clicks import Click
 from maskloop.errors import JournalError
 from maskloop.journal import create_segment, encode_entry, mask_sha256, read_after
 from maskloop.masks import encode_coco
+from maskloop.runs import Runs
 from pipelines.cli.clicks import clicks as command
 from pipelines.clicks import (
     CLICKS,
+    Trails,
     click_figures,
     click_table,
     collect_clicks,
@@ -429,3 +431,55 @@ def test_command__prints_tables_and_draws(repository, tmp_path):
     assert "0 masks kept; of 1 sessions 0 given up, 1 not submitted yet" in result.output
     assert "maskloop-v2" in result.output
     assert len(list((repository / CLICKS).glob("*/clicks.log"))) == 1
+
+
+# trails
+
+
+def trails(folder, *entries):
+    write(folder / "journal", *entries)
+    collect_clicks(open_source(str(folder / "journal")), folder / "copies")
+    return Trails(folder / "copies")
+
+
+def test_trails__clicks_of_the_last_request_of_each_session(tmp_path):
+    found = trails(
+        tmp_path,
+        answer(0, "one", A),
+        answer(1, "two", A, B, drawn=2),
+        answer(2, "two", D, refined=True, drawn=3),
+        answer(3, "two", C, refined=True, drawn=5),
+    )
+    assert found.clicks(7, "two", Runs.of(mask(3))) == [A, B, D], "the last correction was rejected"
+    assert found.clicks(7, "two", Runs.of(mask(5))) == [A, B, D, C]
+    assert found.clicks(7, "two", Runs.of(mask(9))) == [A, B, D, C], "somebody drew on the last"
+    assert found.clicks(7, "one", Runs.of(mask(1))) == [A]
+
+
+def test_trails__task_or_region_that_the_journal_does_not_know(tmp_path):
+    found = trails(tmp_path, answer(0, "one", A))
+    assert found.clicks(8, "one", Runs.of(mask(1))) == []
+    assert found.clicks(7, "two", Runs.of(mask(1))) == []
+    assert Trails(tmp_path / "nothing").clicks(7, "one", Runs.of(mask(1))) == []
+
+
+def test_trails__tasks_in_any_order_and_labels_that_look_like_tasks(tmp_path):
+    label = '"task":8,'
+    found = trails(
+        tmp_path,
+        answer(0, "one", A, label=label),
+        answer(1, "one", B, task=8),
+        answer(2, "one", C, task=None),
+    )
+    for _ in range(2):
+        assert found.clicks(7, "one", Runs.of(mask(1))) == [A]
+        assert found.clicks(8, "one", Runs.of(mask(1))) == [B]
+
+
+def test_trails__damaged_and_repeated_lines(tmp_path):
+    entries = (answer(0, "one", A, drawn=1), answer(1, "one", A, B, drawn=2))
+    trails(tmp_path, *entries)
+    (lines,) = tmp_path.glob("copies/*/clicks.log")
+    first, second = lines.read_bytes().splitlines(keepends=True)
+    lines.write_bytes(first + first.replace(b"7", b"7 ", 1) + b"\n" + first + second[:-9] + b"\n" + second)
+    assert Trails(tmp_path / "copies").clicks(7, "one", Runs.of(mask(2))) == [A, B]
