@@ -45,7 +45,8 @@ def changed(mask: Mask, change: str, generator: np.random.Generator) -> Mask:
     if change == "strokes":
         for _ in range(generator.integers(1, 5)):
             near, radius = generator.integers(len(rows)), max(1, int(size * generator.uniform(0.02, 0.15)))
-            row, column = (rows[near], columns[near]) + generator.integers(-2 * radius, 2 * radius + 1, 2)
+            away = generator.integers(-2 * radius, 2 * radius + 1, 2)
+            row, column = rows[near] + away[0], columns[near] + away[1]
             cv2.circle(drawn, (int(column), int(row)), radius, int(generator.integers(2)), -1)
         return drawn.astype(bool)
     by = max(1, int(size * generator.uniform(0.005, 0.03)))
