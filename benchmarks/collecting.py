@@ -154,8 +154,8 @@ class ProcessProject:
 class Server:
     """A project of a real Label Studio, filled over its interface."""
 
-    def __init__(self, config: StackConfig, project: int = 0) -> None:
-        self.url, self.token, self.project = config.label_studio_url, config.secrets.token, project
+    def __init__(self, url: str, token: str) -> None:
+        self.url, self.token, self.project = url, token, 0
         self._client = httpx.Client(
             base_url=self.url,
             headers={"Authorization": f"Token {self.token}"},
@@ -285,9 +285,9 @@ def main() -> None:
     parser.add_argument("--masks", type=int, default=5000)
     parser.add_argument("--tasks", type=int, default=1000)
     parser.add_argument("--steps", default=",".join(STEPS), help="some of them: no commit, no new masks")
-    parser.add_argument("--data", type=Path, help="data folder of a stack to use instead of a fresh one")
-    for name in ("step", "url", "token"):
-        parser.add_argument(f"--{name}", default="", help=argparse.SUPPRESS)
+    parser.add_argument("--url", default="", help="a Label Studio that runs, instead of one of its own")
+    parser.add_argument("--token", default="", help="its legacy token")
+    parser.add_argument("--step", default="", help=argparse.SUPPRESS)
     parser.add_argument("--project", type=int, default=0, help=argparse.SUPPRESS)
     for name in ("folder", "root"):
         parser.add_argument(f"--{name}", type=Path, help=argparse.SUPPRESS)
@@ -300,14 +300,16 @@ def main() -> None:
         if arguments.kind == "process":
             measure(arguments, Path(temporary) / "repository", lambda: None)
             return
-        config = StackConfig(arguments.data or Path(temporary) / "stack", ports=Ports.free())
         with Services(lambda line: None) as services:
-            services.start(label_studio(config))
-            server = Server(config)
+            if not arguments.url:
+                config = StackConfig(Path(temporary) / "stack", ports=Ports.free())
+                services.start(label_studio(config))
+                arguments.url, arguments.token = config.label_studio_url, config.secrets.token
+            server = Server(arguments.url, arguments.token)
             before = time.perf_counter()
             server.fill(arguments.masks, arguments.tasks)
             print(f"| (import) | {time.perf_counter() - before:.1f} | | | | |", flush=True)
-            arguments.url, arguments.token, arguments.project = server.url, server.token, server.project
+            arguments.project = server.project
             measure(arguments, Path(temporary) / "repository", server.label)
 
 
