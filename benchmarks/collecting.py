@@ -42,7 +42,7 @@ from pipelines.stack.config import Ports, StackConfig
 from pipelines.stack.services import Services
 from pipelines.versioning import Worktree, open_worktree
 
-HEIGHT, WIDTH = 480, 640
+HEIGHT, WIDTH = 240, 320
 SHAPES = 200
 """Different masks, which are used again and again: making them is not what is measured."""
 NEW_TASKS = 10
@@ -68,14 +68,14 @@ class Cost:
 
 @cache
 def mask(number: int) -> Mask:
-    """A blob of 30 to 200 pixels across."""
+    """A ragged blob of 16 to 100 pixels across."""
     generator = np.random.default_rng(number)
     drawn = np.zeros((HEIGHT, WIDTH), np.uint8)
-    size = generator.integers(15, 100, 2)
-    centre = generator.integers((100, 100), (WIDTH - 100, HEIGHT - 100))
+    size = generator.integers(8, 50, 2)
+    centre = generator.integers((50, 50), (WIDTH - 50, HEIGHT - 50))
     cv2.ellipse(drawn, centre.tolist(), size.tolist(), float(generator.integers(180)), 0, 360, 1, -1)
-    drawn &= cv2.dilate((generator.random((HEIGHT, WIDTH)) < 0.05).astype(np.uint8), np.ones((5, 5)))
-    return cv2.morphologyEx(drawn, cv2.MORPH_CLOSE, np.ones((9, 9), np.uint8)).astype(bool)
+    drawn &= cv2.dilate((generator.random((HEIGHT, WIDTH)) < 0.2).astype(np.uint8), np.ones((3, 3)))
+    return cv2.morphologyEx(drawn, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8)).astype(bool)
 
 
 @cache

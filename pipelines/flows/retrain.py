@@ -16,7 +16,7 @@ from prefect.states import Completed
 
 from maskloop.errors import JournalError
 from pipelines import collect, retraining
-from pipelines.clicks import CLICKS, Trails, collect_clicks, open_source, report_clicks
+from pipelines.clicks import CLICKS, collect_trails, report_clicks
 from pipelines.gate import Decision
 from pipelines.labelstudio import LabelStudioProject
 from pipelines.registry import Registry, Version
@@ -61,16 +61,11 @@ def retrain(reason: str = "by hand", minimum: int = 1) -> State[Any]:
 @task(cache_policy=NO_CACHE, retries=3, retry_delay_seconds=[5, 20, 60])
 def collect_masks(settings: Settings, worktree: Worktree) -> collect.Collected:
     logger = get_run_logger()
-    if settings.journal:
-        try:
-            collect_clicks(open_source(settings.journal), settings.root / CLICKS)
-        except JournalError as error:
-            logger.warning("clicks that are not known yet stay unknown: %s", error)
     project = LabelStudioProject(
         settings.label_studio_url, settings.label_studio_token, settings.label_studio_project
     )
-    clicks = Trails(settings.root / CLICKS).clicks
-    collected = collect.collect(project, worktree.path, read_snapshot(worktree.path), clicks)
+    trails = collect_trails(settings.journal, settings.root / CLICKS, logger.warning)
+    collected = collect.collect(project, worktree.path, read_snapshot(worktree.path), trails.clicks)
     for reason in collected.dropped:
         logger.warning("left out: %s", reason)
     logger.info("%d masks are new, %d in all", collected.masks, collected.snapshot.masks)

@@ -27,6 +27,7 @@ from pipelines.clicks import (
     click_figures,
     click_table,
     collect_clicks,
+    collect_trails,
     join_clicks,
     open_source,
     read_clicks,
@@ -37,7 +38,7 @@ from pipelines.clicks import (
 from pipelines.clicks.plots import _stretches, _versions, draw_clicks
 from pipelines.clicks.sessions import follow_sessions
 from pipelines.collect import collect
-from pipelines.shards import SCHEMA, Row, write_shards
+from pipelines.shards import SCHEMA, Row, read_rows, write_shards
 from pipelines.snapshot import Snapshot, read_snapshot, write_snapshot
 from pipelines.versioning import open_worktree
 from tests.journal_entries import NOON, entry
@@ -483,3 +484,23 @@ def test_trails__damaged_and_repeated_lines(tmp_path):
     first, second = lines.read_bytes().splitlines(keepends=True)
     lines.write_bytes(first + first.replace(b"7", b"7 ", 1) + b"\n" + first + second[:-9] + b"\n" + second)
     assert Trails(tmp_path / "copies").clicks(7, "one", Runs.of(mask(2))) == [A, B]
+
+
+def test_collect_trails__journal_that_cannot_be_read_is_a_warning(tmp_path):
+    trails(tmp_path, answer(0, "one", A))
+    said = []
+    for journal, warnings in (("", 0), (str(tmp_path / "nothing"), 1), (str(tmp_path / "journal"), 1)):
+        found = collect_trails(journal, tmp_path / "copies", said.append)
+        assert found.clicks(7, "one", Runs.of(mask(1))) == [A]
+        assert len(said) == warnings
+    assert "newest clicks stay unknown" in said[0]
+
+
+def test_collect__clicks_of_the_journal_reach_the_row(tmp_path):
+    project = FakeProject()
+    region = project.tasks[0]["annotations"][0]["result"][0]["id"]
+    found = trails(tmp_path, answer(0, region, A, C, task=24))
+    snapshot = collect(project, tmp_path, Snapshot(), found.clicks).snapshot
+    rows = {row["region_id"]: json.loads(row["clicks"]) for row in read_rows(tmp_path, snapshot).to_pylist()}
+    assert rows.pop(region) == [[1.0, 2.0, 1], [3.0, 6.0, 0]]
+    assert set(map(str, rows.values())) == {"[]"}
