@@ -6,7 +6,7 @@ from pipelines.clicks.joining import Clicks, join_clicks
 from pipelines.clicks.masks import read_masks
 from pipelines.clicks.plots import write_click_plots
 from pipelines.clicks.reporting import FIGURES, report_clicks
-from pipelines.clicks.trails import Trails
+from pipelines.clicks.trails import Trails, collect_trails
 
 __all__ = [
     "CLICKS",
@@ -17,6 +17,7 @@ __all__ = [
     "click_figures",
     "click_table",
     "collect_clicks",
+    "collect_trails",
     "join_clicks",
     "open_source",
     "read_clicks",

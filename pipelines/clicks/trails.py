@@ -5,7 +5,7 @@ and only those that are asked for are read.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from maskloop.clicks import Click
 from maskloop.errors import JournalError
 from maskloop.journal import Entry, decode_entry, mask_sha256
 from maskloop.runs import Runs
-from pipelines.clicks.collecting import copies
+from pipelines.clicks.collecting import collect_clicks, copies, open_source
 from pipelines.clicks.sessions import Session, follow_sessions
 
 # A label may hold these characters, too, but its quotation marks are escaped.
@@ -95,3 +95,19 @@ class Trails:
                     continue
             if entry.task == task:
                 yield entry
+
+
+def collect_trails(journal: str, folder: Path, warn: Callable[[str], None]) -> Trails:
+    """The trails of a journal as it is now. If it cannot be read, that is no reason to collect no masks.
+
+    Args:
+        journal: its folder, or the address of the service that keeps it; empty where there is none.
+        folder: of the copies.
+        warn: told why the journal cannot be read; the trails are then of what was copied before.
+    """
+    if journal:
+        try:
+            collect_clicks(open_source(journal), folder)
+        except JournalError as error:
+            warn(f"the newest clicks stay unknown: {error}")
+    return Trails(folder)

@@ -19,7 +19,7 @@ from prefect.states import Completed
 from maskloop.errors import JournalError
 from pipelines import collect, quality, retraining, split
 from pipelines.backlog import masks_waiting
-from pipelines.clicks import CLICKS, Trails, collect_clicks, open_source, report_clicks
+from pipelines.clicks import CLICKS, collect_trails, report_clicks
 from pipelines.errors import RegistryError
 from pipelines.flows.queue import take_over
 from pipelines.gate import Decision
@@ -99,13 +99,10 @@ def count_waiting(settings: Settings) -> int:
 @task(cache_policy=NO_CACHE, **PATIENT)
 def collect_masks(settings: Settings, worktree: Worktree) -> collect.Collected:
     logger = get_run_logger()
-    if settings.journal:
-        try:
-            collect_clicks(open_source(settings.journal), settings.root / CLICKS)
-        except JournalError as error:
-            logger.warning("clicks that are not known yet stay unknown: %s", error)
-    clicks = Trails(settings.root / CLICKS).clicks
-    collected = collect.collect(_project(settings), worktree.path, read_snapshot(worktree.path), clicks)
+    trails = collect_trails(settings.journal, settings.root / CLICKS, logger.warning)
+    collected = collect.collect(
+        _project(settings), worktree.path, read_snapshot(worktree.path), trails.clicks
+    )
     for reason in collected.dropped:
         logger.warning("left out: %s", reason)
     logger.info("%d masks are new, %d in all", collected.masks, collected.snapshot.masks)

@@ -19,12 +19,15 @@ from maskloop.clicks import Click
 from maskloop.errors import JournalError
 from maskloop.journal import create_segment, encode_entry, mask_sha256, read_after
 from maskloop.masks import encode_coco
+from maskloop.runs import Runs
 from pipelines.cli.clicks import clicks as command
 from pipelines.clicks import (
     CLICKS,
+    Trails,
     click_figures,
     click_table,
     collect_clicks,
+    collect_trails,
     join_clicks,
     open_source,
     read_clicks,
@@ -35,7 +38,7 @@ from pipelines.clicks import (
 from pipelines.clicks.plots import _stretches, _versions, draw_clicks
 from pipelines.clicks.sessions import follow_sessions
 from pipelines.collect import collect
-from pipelines.shards import SCHEMA, Row, write_shards
+from pipelines.shards import SCHEMA, Row, read_rows, write_shards
 from pipelines.snapshot import Snapshot, read_snapshot, write_snapshot
 from pipelines.versioning import open_worktree
 from tests.journal_entries import NOON, entry
@@ -429,3 +432,75 @@ def test_command__prints_tables_and_draws(repository, tmp_path):
     assert "0 masks kept; of 1 sessions 0 given up, 1 not submitted yet" in result.output
     assert "maskloop-v2" in result.output
     assert len(list((repository / CLICKS).glob("*/clicks.log"))) == 1
+
+
+# trails
+
+
+def trails(folder, *entries):
+    write(folder / "journal", *entries)
+    collect_clicks(open_source(str(folder / "journal")), folder / "copies")
+    return Trails(folder / "copies")
+
+
+def test_trails__clicks_of_the_last_request_of_each_session(tmp_path):
+    found = trails(
+        tmp_path,
+        answer(0, "one", A),
+        answer(1, "two", A, B, drawn=2),
+        answer(2, "two", D, refined=True, drawn=3),
+        answer(3, "two", C, refined=True, drawn=5),
+    )
+    assert found.clicks(7, "two", Runs.of(mask(3))) == [A, B, D], "the last correction was rejected"
+    assert found.clicks(7, "two", Runs.of(mask(5))) == [A, B, D, C]
+    assert found.clicks(7, "two", Runs.of(mask(9))) == [A, B, D, C], "somebody drew on the last"
+    assert found.clicks(7, "one", Runs.of(mask(1))) == [A]
+
+
+def test_trails__task_or_region_that_the_journal_does_not_know(tmp_path):
+    found = trails(tmp_path, answer(0, "one", A))
+    assert found.clicks(8, "one", Runs.of(mask(1))) == []
+    assert found.clicks(7, "two", Runs.of(mask(1))) == []
+    assert Trails(tmp_path / "nothing").clicks(7, "one", Runs.of(mask(1))) == []
+
+
+def test_trails__tasks_in_any_order_and_labels_that_look_like_tasks(tmp_path):
+    label = '"task":8,'
+    found = trails(
+        tmp_path,
+        answer(0, "one", A, label=label),
+        answer(1, "one", B, task=8),
+        answer(2, "one", C, task=None),
+    )
+    for _ in range(2):
+        assert found.clicks(7, "one", Runs.of(mask(1))) == [A]
+        assert found.clicks(8, "one", Runs.of(mask(1))) == [B]
+
+
+def test_trails__damaged_and_repeated_lines(tmp_path):
+    entries = (answer(0, "one", A, drawn=1), answer(1, "one", A, B, drawn=2))
+    trails(tmp_path, *entries)
+    (lines,) = tmp_path.glob("copies/*/clicks.log")
+    first, second = lines.read_bytes().splitlines(keepends=True)
+    lines.write_bytes(first + first.replace(b"7", b"7 ", 1) + b"\n" + first + second[:-9] + b"\n" + second)
+    assert Trails(tmp_path / "copies").clicks(7, "one", Runs.of(mask(2))) == [A, B]
+
+
+def test_collect_trails__journal_that_cannot_be_read_is_a_warning(tmp_path):
+    trails(tmp_path, answer(0, "one", A))
+    said = []
+    for journal, warnings in (("", 0), (str(tmp_path / "nothing"), 1), (str(tmp_path / "journal"), 1)):
+        found = collect_trails(journal, tmp_path / "copies", said.append)
+        assert found.clicks(7, "one", Runs.of(mask(1))) == [A]
+        assert len(said) == warnings
+    assert "newest clicks stay unknown" in said[0]
+
+
+def test_collect__clicks_of_the_journal_reach_the_row(tmp_path):
+    project = FakeProject()
+    region = project.tasks[0]["annotations"][0]["result"][0]["id"]
+    found = trails(tmp_path, answer(0, region, A, C, task=24))
+    snapshot = collect(project, tmp_path, Snapshot(), found.clicks).snapshot
+    rows = {row["region_id"]: json.loads(row["clicks"]) for row in read_rows(tmp_path, snapshot).to_pylist()}
+    assert rows.pop(region) == [[1.0, 2.0, 1], [3.0, 6.0, 0]]
+    assert set(map(str, rows.values())) == {"[]"}

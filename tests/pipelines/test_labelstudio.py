@@ -98,6 +98,28 @@ def test_collect__what_a_person_saved_and_changed(server, project, tmp_path):
     assert list(kept["task_id"]) == [tasks[2].id]
     assert (decode_coco({"size": [48, 64], "counts": kept["rle"].iloc[0]}) == ~MASK).all()
 
+    # the mark of the one goes to the other without a word about the first
+    server.patch(f"/api/annotations/{annotations[2]}", json={"ground_truth": True})
+    third = collect(project, tmp_path, second.snapshot)
+    kept = newest_masks(read_rows(tmp_path, third.snapshot).to_pandas())
+    assert list(kept["annotation_id"]) == [annotations[2]]
+
+    assert dict(project.listed_tasks()) == {tasks[0].id: 1, tasks[1].id: 0, tasks[2].id: 2}
+    server.delete(f"/api/tasks/{tasks[2].id}")
+    assert project.survey(tasks[2].id).earlier == 2
+    fourth = collect(project, tmp_path, third.snapshot)
+    assert newest_masks(read_rows(tmp_path, fourth.snapshot).to_pandas()).empty
+    assert collect(project, tmp_path, fourth.snapshot).snapshot.shards == fourth.snapshot.shards
+
+
+@pytest.mark.stack
+def test_changed_tasks__pages_do_not_shift_when_a_task_is_deleted(server, project, monkeypatch):
+    monkeypatch.setattr("pipelines.labelstudio.PAGE_SIZE", 1)
+    tasks = project.changed_tasks("")
+    first = next(tasks)
+    server.delete(f"/api/tasks/{first.id}")
+    assert [task.id for task in tasks] == [first.id + 1, first.id + 2]
+
 
 @pytest.mark.stack
 def test_task__one_alone_is_as_in_the_list(server, project):
