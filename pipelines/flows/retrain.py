@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from prefect import flow, get_run_logger, task
-from prefect.artifacts import create_markdown_artifact
+from prefect.artifacts import Artifact, create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
@@ -17,6 +17,7 @@ from prefect.states import Completed
 from maskloop.errors import JournalError
 from pipelines import collect, retraining
 from pipelines.clicks import CLICKS, report_clicks
+from pipelines.decisions import Record
 from pipelines.gate import Decision
 from pipelines.labelstudio import LabelStudioProject
 from pipelines.registry import Registry, Version
@@ -109,17 +110,20 @@ def register(worktree: Worktree, registry: Registry, reason: str) -> Version:
 @task(cache_policy=NO_CACHE)
 def judge(worktree: Worktree, registry: Registry, challenger: Version, champion: Version) -> Decision:
     """Decide, record the decision, and let the challenger serve if it needs fewer clicks."""
-    decision = retraining.compare(worktree)
-    registry.tag(challenger, "decision", decision.reason)
-    text = retraining.report(decision, challenger, champion, worktree)
-    create_markdown_artifact(text, key="retrain", description=decision.reason)
-    if decision.promote:
-        registry.promote(challenger, champion)
+    by = f"flow run {flow_run.name} ({flow_run.id})"
+    decision = retraining.judge(worktree, registry, challenger, champion, by, _show)
     # only now: what a run that is cut off before has learnt, the next one learns again
     before = branch_commit(worktree.root, TRAINED_BRANCH)
     move_branch(worktree.root, TRAINED_BRANCH, worktree.commit_id, before)
     get_run_logger().info("version %d: %s", challenger.number, decision.reason)
     return decision
+
+
+def _show(record: Record, page: str) -> None:
+    """The record's page as an artifact, once."""
+    shown = Artifact.get(record.key)
+    if shown is None or shown.description != record.decision.reason:
+        create_markdown_artifact(page, key=record.key, description=record.decision.reason)
 
 
 def _name() -> str:
