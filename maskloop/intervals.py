@@ -167,7 +167,7 @@ def _by_image(
     values: Values, images: Sequence[str] | pd.Series
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
     """The sum of the values of each image, and how many they are."""
-    groups, _ = pd.factorize(pd.Series(images))
+    groups, _ = pd.factorize(np.asarray(images, dtype=object))
     return np.bincount(groups, weights=np.asarray(values, dtype=np.float64)), np.bincount(groups)
 
 

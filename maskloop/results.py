@@ -106,7 +106,11 @@ class Report:
 
     def noc(self, threshold: float) -> float:
         """Mean number of clicks to an IoU."""
-        return float(np.mean([number or self.max_clicks for number in self._clicks_to(threshold)]))
+        return float(np.mean(self.clicks_to(threshold)))
+
+    def clicks_to(self, threshold: float) -> list[int]:
+        """Clicks to an IoU, an entry an object; the most allowed where it was never reached."""
+        return [number or self.max_clicks for number in self._clicks_to(threshold)]
 
     def failures(self, threshold: float) -> int:
         """Objects that never reached an IoU."""

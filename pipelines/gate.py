@@ -6,10 +6,11 @@ allowed, and more than chance explains. docs/gate.md says how often either is ri
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from typing import Any
 
-import pandas as pd
+import numpy as np
 
 from maskloop.intervals import DRAWS, check_comparable, studentised
 from maskloop.results import Report
@@ -119,12 +120,14 @@ def decide(
     Raises:
         EvaluationError: the reports are of different objects or numbers of clicks.
     """
-    clicks, clicks_general = _pairs(challenger, champion), _pairs(*general)
-    gain = _difference(clicks, 90, GAIN, "all objects", rules.level, draws)
-    coarse = _difference(clicks, 85, COARSE, "all objects, to IoU 0.85", rules.harm_level, draws, rules.noc85)
-    allowed = rules.general * float(clicks_general["champion90"].mean())
-    kept = _difference(clicks_general, 90, GENERAL, "general benchmark", rules.harm_level, draws, allowed)
-    differences = (gain, coarse, kept, *_slices(clicks, rules, draws))
+    check_comparable(challenger, champion)
+    check_comparable(*general)
+    compare = partial(_difference, draws=draws)
+    gain = compare(challenger, champion, 0.9, GAIN, rules.level)
+    coarse = compare(challenger, champion, 0.85, COARSE, rules.harm_level, allowed=rules.noc85)
+    allowed = rules.general * general[1].noc(0.9)
+    kept = compare(*general, 0.9, GENERAL, rules.harm_level, allowed=allowed)
+    differences = (gain, coarse, kept, *_slices(challenger, champion, rules, draws))
     failures = {"challenger": challenger.failures(0.9), "champion": champion.failures(0.9)}
     figures = {
         "objects": gain.objects,
@@ -145,32 +148,24 @@ def decide(
     return Decision(not against, reason, figures, differences, latency)
 
 
-def _pairs(challenger: Report, champion: Report) -> pd.DataFrame:
-    """One row an object: what it is, and the clicks of either model."""
-    check_comparable(challenger, champion)
-    ours, theirs = challenger.to_frame(), champion.to_frame()
-    return ours[["image", *SLICES]].assign(
-        **{f"challenger{percent}": ours[f"noc{percent}"] for percent in (85, 90)},
-        **{f"champion{percent}": theirs[f"noc{percent}"] for percent in (85, 90)},
-    )
-
-
 def _difference(
-    clicks: pd.DataFrame,
-    percent: int,
+    challenger: Report,
+    champion: Report,
+    threshold: float,
     kind: str,
-    name: str,
     level: float,
-    draws: int,
+    name: str = "all",
     allowed: float | None = None,
+    draws: int = DRAWS,
 ) -> Difference:
-    ours, theirs = clicks[f"challenger{percent}"], clicks[f"champion{percent}"]
-    found = studentised(ours - theirs, clicks["image"], level, draws)
+    ours, theirs = np.array(challenger.clicks_to(threshold)), np.array(champion.clicks_to(threshold))
+    images = [item.image for item in challenger.objects]
+    found = studentised(ours - theirs, images, level, draws)
     return Difference(
         kind=kind,
         name=name,
-        objects=len(clicks),
-        images=clicks["image"].nunique(),
+        objects=len(images),
+        images=len(set(images)),
         challenger=float(ours.mean()),
         champion=float(theirs.mean()),
         low=found.low,
@@ -180,17 +175,27 @@ def _difference(
     )
 
 
-def _slices(clicks: pd.DataFrame, rules: Rules, draws: int) -> Iterator[Difference]:
+def _slices(challenger: Report, champion: Report, rules: Rules, draws: int) -> Iterator[Difference]:
     """Every slice with enough images. The more there are, the surer each must be: one of many errs soon."""
     parts = [
-        (by, str(name), part)
+        (by, name, _part(challenger, by, name), _part(champion, by, name))
         for by in SLICES
-        for name, part in clicks.groupby(by, observed=True)
-        if part["image"].nunique() >= rules.slice_images and len(part) < len(clicks)
+        for name in sorted({getattr(item, by) for item in challenger.objects})
     ]
-    level = 1 - (1 - rules.harm_level) / max(1, len(parts))
-    for by, name, part in parts:
-        yield _difference(part, 90, by, name or "none", level, draws, rules.slice)
+    told = [part for part in parts if _tells(part[2], challenger, rules)]
+    level = 1 - (1 - rules.harm_level) / max(1, len(told))
+    for by, name, ours, theirs in told:
+        yield _difference(ours, theirs, 0.9, by, level, name or "none", rules.slice, draws)
+
+
+def _part(report: Report, by: str, name: str) -> Report:
+    return replace(report, objects=tuple(item for item in report.objects if getattr(item, by) == name))
+
+
+def _tells(part: Report, whole: Report, rules: Rules) -> bool:
+    """A slice of few images tells nothing, and one of all objects nothing new."""
+    images = {item.image for item in part.objects}
+    return len(images) >= rules.slice_images and len(part.objects) < len(whole.objects)
 
 
 def _means(name: str, difference: Difference) -> dict[str, float]:
