@@ -61,7 +61,9 @@ def test_decide__noisy_and_a_little_better_by_chance():
     decision = judged(lucky)
     assert decision.figures["difference_noc90"] == pytest.approx(-0.6)
     assert not decision.promote
-    assert decision.reason.startswith("not improved: 0.60 fewer clicks to IoU 0.90 may be chance: on 30 images")
+    assert decision.reason.startswith(
+        "not improved: 0.60 fewer clicks to IoU 0.90 may be chance: on 30 images"
+    )
 
 
 def test_decide__better_on_average_but_worse_on_a_slice():
@@ -141,7 +143,8 @@ def test_decide__better_at_90_but_worse_at_85():
     both = [replace(report([1]), objects=tuple(objects)) for objects in (ours, theirs)]
     decision = decide(*both, (report(GENERAL), report(GENERAL)), EQUAL, RULES)
     assert decision.reason == (
-        "not improved: IoU 0.85 needs 2.00 more clicks (6.00 against 4.00, 0.10 more are allowed) on 30 objects"
+        "not improved: IoU 0.85 needs 2.00 more clicks (6.00 against 4.00, 0.10 more are allowed)"
+        " on 30 objects"
     )
 
 
