@@ -28,7 +28,8 @@ def differences(challenger: Report, champion: Report) -> Figure:
         axes.axhline(0, color=INK, linewidth=0.8)
         mean = float(more.mean())
         axes.axhline(mean, color=INK, linestyle="--", linewidth=1)
-        axes.annotate(f"mean {mean:+.2f}", (1, mean), (0, 4), textcoords="offset points", fontsize=9)
+        end = (len(more) + 0.5, mean)  # where bars point the other way
+        axes.annotate(f"mean {mean:+.2f}", end, (0, -11), textcoords="offset points", ha="right", fontsize=9)
         counts = [int((more < 0).sum()), int((more == 0).sum()), int((more > 0).sum())]
         axes.set_title(
             "{} objects need fewer clicks, {} as many, {} more".format(*counts), fontsize=11, loc="left"
@@ -56,7 +57,7 @@ def forest(decision: Decision) -> Figure:
         axes.axvline(0, color=INK, linewidth=0.8)
         axes.set_yticks(range(len(rows)), [_label(one) for one in rows], fontsize=9)
         axes.set_ylim(len(rows) - 0.5, -0.5)
-        axes.set_xlabel("clicks more than the champion, with interval;  |  is what is allowed")
+        axes.set_xlabel("clicks more than the champion; | allowed")
         axes.grid(axis="x", color=INK, alpha=0.15, linewidth=0.7)
         axes.set_axisbelow(True)
         axes.tick_params(axis="y", length=0)
