@@ -129,7 +129,8 @@ def judge(
     try:
         registry.promote(challenger, champion)
     except PromotionError:
-        record(_refused(decision))
+        if not moved:  # it moved after that was looked up
+            record(_refused(decision))
         raise
     return decision
 
