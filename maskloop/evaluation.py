@@ -148,6 +148,7 @@ class _Session:
         return ObjectResult(
             image_id=sample.image_id,
             category=sample.category,
+            source=sample.source,
             height=sample.mask.shape[0],
             width=sample.mask.shape[1],
             area=int(sample.mask.sum()),

@@ -1,8 +1,8 @@
 """Confidence intervals of what was measured, by bootstrap over images.
 
 Objects of one image are alike, so whole images are drawn, with all their objects; intervals are percentiles
-of the mean over the draws. A statistic is a column of `Report.to_frame`, such as `noc90`, `failed90`, `iou5`
-or `boundary_iou`.
+of the mean over the draws, and `studentised` ones where few images must not claim too much. A statistic is a
+column of `Report.to_frame`, such as `noc90`, `failed90`, `iou5` or `boundary_iou`.
 """
 
 import math
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy.special import stdtrit
 
 from maskloop.errors import EvaluationError
 from maskloop.results import Report
@@ -43,16 +44,40 @@ def bootstrap(
         draws: how often images are drawn, as many as there are.
         seed: of the draws.
     """
-    groups, names = pd.factorize(pd.Series(images))
-    sums = np.bincount(groups, weights=np.asarray(values, dtype=np.float64))
-    sizes = np.bincount(groups)
+    sums, sizes = _by_image(values, images)
     mean = float(sums.sum() / sizes.sum())
-    if len(names) < 2:
+    if len(sums) < 2:
         return Interval(mean, math.nan, math.nan)
-    drawn = np.random.default_rng(seed).integers(len(names), size=(draws, len(names)))
+    drawn = np.random.default_rng(seed).integers(len(sums), size=(draws, len(sums)))
     means = sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return Interval(mean, float(low), float(high))
+
+
+def studentised(
+    values: Values, images: Sequence[str] | pd.Series, level: float = LEVEL, draws: int = DRAWS, seed: int = 0
+) -> Interval:
+    """As `bootstrap`, but it holds the true mean as often as it says with ten images, too.
+
+    Percentiles of few images are too narrow. Here each end is the outer one of two: Student's, right for few
+    images, and the studentised bootstrap's, which sees when some are far off to one side.
+    """
+    sums, sizes = _by_image(values, images)
+    mean = float(sums.sum() / sizes.sum())
+    if len(sums) < 2:
+        return Interval(mean, math.nan, math.nan)
+    error = float(_error(sums, sizes))
+    if error == 0:  # every image says the same
+        return Interval(mean, mean, mean)
+    drawn = np.random.default_rng(seed).integers(len(sums), size=(draws, len(sums)))
+    sums, sizes = sums[drawn], sizes[drawn]
+    means, errors = sums.sum(axis=1) / sizes.sum(axis=1), _error(sums, sizes)
+    told = errors > 1e-9 * error  # a draw of one image alone, or of images alike, says nothing of the error
+    ends = np.quantile((means[told] - mean) / errors[told], [(1 - level) / 2, (1 + level) / 2])
+    student = float(stdtrit(drawn.shape[1] - 1, (1 + level) / 2))
+    return Interval(
+        mean, mean - error * max(student, float(ends[1])), mean + error * max(student, -float(ends[0]))
+    )
 
 
 def interval(
@@ -83,18 +108,24 @@ def difference(
     Raises:
         EvaluationError: the reports are of different objects or numbers of clicks.
     """
+    check_comparable(report, other)
+    ours, theirs = report.to_frame(), other.to_frame()
+    return bootstrap(_column(ours, statistic) - _column(theirs, statistic), ours["image"], level, draws, seed)
+
+
+def check_comparable(report: Report, other: Report) -> None:
+    """Raise EvaluationError unless both are of the same objects and numbers of clicks."""
     if (report.max_clicks, report.stop) != (other.max_clicks, other.stop):
         raise EvaluationError(
             f"up to {report.max_clicks} clicks (stop {report.stop}) cannot be compared with up to"
             f" {other.max_clicks} (stop {other.stop}); evaluate both alike"
         )
-    ours, theirs = report.to_frame(), other.to_frame()
-    if list(ours["image_id"]) != list(theirs["image_id"]):
+    if [item.image_id for item in report.objects] != [item.image_id for item in other.objects]:
         raise EvaluationError(
-            f"{report.model!r} was evaluated on {len(ours)} objects, {other.model!r} on {len(theirs)},"
-            " and they are not the same in the same order; evaluate both on one dataset"
+            f"{report.model!r} was evaluated on {len(report.objects)} objects, {other.model!r} on"
+            f" {len(other.objects)}, and they are not the same in the same order;"
+            " evaluate both on one dataset"
         )
-    return bootstrap(_column(ours, statistic) - _column(theirs, statistic), ours["image"], level, draws, seed)
 
 
 def slices(
@@ -130,6 +161,22 @@ def slices(
             row |= {statistic: found.mean, f"{statistic}_low": found.low, f"{statistic}_high": found.high}
         rows[name] = row
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(by)
+
+
+def _by_image(
+    values: Values, images: Sequence[str] | pd.Series
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """The sum of the values of each image, and how many they are."""
+    groups, _ = pd.factorize(np.asarray(images, dtype=object))
+    return np.bincount(groups, weights=np.asarray(values, dtype=np.float64)), np.bincount(groups)
+
+
+def _error(sums: npt.NDArray[np.float64], sizes: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Standard error of the mean over all objects; images are the last axis."""
+    images, objects = sums.shape[-1], sizes.sum(axis=-1)
+    off = sums - (sums.sum(axis=-1) / objects)[..., None] * sizes
+    error: npt.NDArray[np.float64] = np.sqrt(images / (images - 1) * (off**2).sum(axis=-1)) / objects
+    return error
 
 
 def _column(frame: pd.DataFrame, statistic: str) -> npt.NDArray[np.float64]:

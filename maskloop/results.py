@@ -38,10 +38,11 @@ SETTINGS = ("model", "dataset", "annotator", "max_clicks", "stop")
 class ObjectResult:
     """One object and what happened to it, click by click.
 
-    `image_id` is the sample's. `area` counts the object's pixels. `ious` has an entry for every click
-    allowed; where no more were made, since nothing was left to correct or the evaluation stopped early, that
-    of the last mask. `seconds` and `clicks` have one for every click made. `boundary_iou` is that of the last
-    mask. `masks` holds COCO run lengths by number of clicks: 1 and 5 where so many were made, and the last.
+    `image_id` and `source` are the sample's. `area` counts the object's pixels. `ious` has an entry for every
+    click allowed; where no more were made, since nothing was left to correct or the evaluation stopped early,
+    that of the last mask. `seconds` and `clicks` have one for every click made. `boundary_iou` is that of the
+    last mask. `masks` holds COCO run lengths by number of clicks: 1 and 5 where so many were made, and the
+    last.
     """
 
     image_id: str
@@ -54,6 +55,7 @@ class ObjectResult:
     clicks: tuple[Click, ...]
     boundary_iou: float
     masks: Mapping[int, str]
+    source: str = ""
 
     @property
     def image(self) -> str:
@@ -104,7 +106,11 @@ class Report:
 
     def noc(self, threshold: float) -> float:
         """Mean number of clicks to an IoU."""
-        return float(np.mean([number or self.max_clicks for number in self._clicks_to(threshold)]))
+        return float(np.mean(self.clicks_to(threshold)))
+
+    def clicks_to(self, threshold: float) -> list[int]:
+        """Clicks to an IoU, an entry an object; the most allowed where it was never reached."""
+        return [number or self.max_clicks for number in self._clicks_to(threshold)]
 
     def failures(self, threshold: float) -> int:
         """Objects that never reached an IoU."""
@@ -156,8 +162,8 @@ class Report:
     def to_frame(self) -> pd.DataFrame:
         """One row an object; the mean of a column of figures is the figure of the dataset.
 
-        image_id, image, category, height, width, area, size, share; noc<percent>, failed<percent>; iou1,
-        iou2, ... after each click; boundary_iou; clicks made and the mean seconds of one.
+        image_id, image, category, source, height, width, area, size, share; noc<percent>, failed<percent>;
+        iou1, iou2, ... after each click; boundary_iou; clicks made and the mean seconds of one.
         """
         frame = pd.DataFrame([self._row(item) for item in self.objects])
         for name, bins in (("size", SIZES), ("share", SHARES)):
@@ -209,6 +215,7 @@ class Report:
             "image_id": item.image_id,
             "image": item.image,
             "category": item.category,
+            "source": item.source,
             "height": item.height,
             "width": item.width,
             "area": item.area,

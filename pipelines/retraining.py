@@ -9,22 +9,33 @@ import json
 import re
 import shutil
 import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
-import pandas as pd
-
 from maskloop.checkpoint import WEIGHTS, digest
-from pipelines.errors import SettingsError
-from pipelines.gate import Clicks, Decision, decide
+from maskloop.results import Report
+from pipelines.decisions import FILE as DECISION
+from pipelines.decisions import Record
+from pipelines.errors import PromotionError, SettingsError
+from pipelines.gate import Decision, Rules, decide
+from pipelines.latency import Latency
 from pipelines.registry import CHALLENGER, CHAMPION, Registry, Version
+from pipelines.report.decision import draw, to_markdown
 from pipelines.snapshot import read_snapshot
-from pipelines.tracking import log_checkpoint, log_result, start_run
+from pipelines.stages.evaluate import GENERAL, LATENCY, REPORTS
+from pipelines.stages.params import read_params
+from pipelines.tracking import log_checkpoint, log_decision, log_result, start_run
 from pipelines.versioning import Worktree
 
 CANDIDATE = "models/candidate"
 CHAMPION_FOLDER = "models/champion"
 DEFAULT_CHECKPOINT = "checkpoints/default"
 RESULTS = ("params.yaml", "dvc.lock", "reports", f"{CHAMPION_FOLDER}.dvc")
+PAGE = "decision.md"
+Show = Callable[[Record, str], None]
 _START = re.compile(r"^(?P<key>  start: *)\S+", re.MULTILINE)
 
 
@@ -80,30 +91,94 @@ def register(worktree: Worktree, registry: Registry, reason: str) -> Version:
 
 
 def compare(worktree: Worktree) -> Decision:
-    """Ask the gate, with the clicks that `evaluate` counted for both models on the same objects."""
-    objects = pd.read_csv(worktree.path / "reports/objects.csv")
-    return decide(_clicks(objects, CHALLENGER), _clicks(objects, CHAMPION))
-
-
-def report(decision: Decision, challenger: Version, champion: Version, worktree: Worktree) -> str:
-    """The decision as Markdown, with how to get the same result in another clone."""
-    figures = decision.figures
-    return "\n".join(
-        [
-            f"## Version {challenger.number}: {'promoted' if decision.promote else 'kept back'}",
-            "",
-            decision.reason,
-            "",
-            f"| | version {champion.number} (champion) | version {challenger.number} (challenger) |",
-            "| --- | --- | --- |",
-            *[
-                f"| {title} | {figures[f'champion_{name}']:.2f} | {figures[f'challenger_{name}']:.2f} |"
-                for title, name in (("NoC@85", "noc85"), ("NoC@90", "noc90"), ("failures@90", "nof90"))
-            ],
-            "",
-            f"Measured on {figures['objects']:.0f} objects. Branch `{worktree.branch}`.",
-        ]
+    """Ask the gate, of what `evaluate` measured for both models on the same objects."""
+    reports = worktree.path / REPORTS
+    return decide(
+        *_results(reports),
+        general=_results(reports, GENERAL),
+        latency=Latency.read(reports / LATENCY),
+        rules=_rules(worktree),
     )
+
+
+def judge(
+    worktree: Worktree, registry: Registry, challenger: Version, champion: Version, by: str, show: Show
+) -> Decision:
+    """Decide, record the decision, and let the challenger serve if the gate says so.
+
+    The record comes first, so that no version serves without one. The same decision on the same pair is
+    recorded once, however often this is repeated.
+
+    Args:
+        worktree: holds what `evaluate` wrote.
+        registry: holds both versions.
+        challenger: may come to serve.
+        champion: what it was compared with.
+        by: the user or flow run that decides.
+        show: is given the record and its page as Markdown.
+
+    Raises:
+        PromotionError: another version became champion meanwhile; that is recorded, too.
+    """
+    decision = compare(worktree)
+    moved = decision.promote and _moved(registry, challenger, champion)
+    record = partial(_record, worktree, registry, challenger, champion, by, show)
+    record(_refused(decision) if moved else decision)
+    if not decision.promote:
+        return decision
+    try:
+        registry.promote(challenger, champion)
+    except PromotionError:
+        if not moved:  # it moved after that was looked up
+            record(_refused(decision))
+        raise
+    return decision
+
+
+def _moved(registry: Registry, challenger: Version, champion: Version) -> bool:
+    holder = registry.holder(CHAMPION)
+    return holder is not None and holder.number not in (challenger.number, champion.number)
+
+
+def _refused(decision: Decision) -> Decision:
+    return replace(
+        decision,
+        promote=False,
+        reason=f"refused: another version became champion meanwhile; of the one before: {decision.reason}",
+    )
+
+
+def _record(
+    worktree: Worktree,
+    registry: Registry,
+    challenger: Version,
+    champion: Version,
+    by: str,
+    show: Show,
+    decision: Decision,
+) -> None:
+    """Write the record, keep it with the challenger's run in MLflow, and show it."""
+    when = datetime.now(UTC).isoformat(timespec="seconds")
+    record = Record(decision, challenger, champion, by, when, worktree.branch, _rules(worktree))
+    record.write(worktree.path / DECISION)
+    worktree.commit(f"Version {challenger.number}: {record.outcome}", [str(DECISION)])
+    with tempfile.TemporaryDirectory() as scratch, registry.answers():
+        plots = draw(decision, *_results(worktree.path / REPORTS), Path(scratch))
+        shutil.copy(worktree.path / DECISION, scratch)
+        page = to_markdown(record, plots, embed=False)
+        (Path(scratch) / PAGE).write_text(page, encoding="utf-8")
+        link = log_decision(registry.client, challenger.run_id, Path(scratch), record)
+        show(record, to_markdown(record, plots, embed=True, link=link))
+    registry.tag(challenger, "decision", decision.reason)
+
+
+def _results(reports: Path, prefix: str = "") -> tuple[Report, Report]:
+    ours, theirs = (Report.read(reports / f"{prefix}{model}.json") for model in (CHALLENGER, CHAMPION))
+    return ours, theirs
+
+
+def _rules(worktree: Worktree) -> Rules:
+    return Rules.of(read_params(worktree.path, "gate"))
 
 
 def _tags(worktree: Worktree, lock: str, reason: str) -> dict[str, str]:
@@ -117,11 +192,3 @@ def _tags(worktree: Worktree, lock: str, reason: str) -> dict[str, str]:
         "noc90": f"{scores[CHALLENGER]['noc90']:.4f}",
         "reason": reason,
     }
-
-
-def _clicks(objects: pd.DataFrame, model: str) -> list[Clicks]:
-    columns = objects[[f"{model}_noc85", f"{model}_noc90", f"{model}_failed90"]]
-    return [
-        Clicks(int(to_85), int(to_90), bool(failed))
-        for to_85, to_90, failed in columns.itertuples(index=False)
-    ]

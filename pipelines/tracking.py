@@ -6,6 +6,7 @@ Always through an explicit run id: MLflow's "active run" belongs to a thread, an
 import json
 import time
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,11 @@ from pipelines.clicks import FIGURES
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+    from pipelines.decisions import Record
+
 EXPERIMENT = "maskloop"
+DECISION = "decision"
+"""Folder of the decision's files among the artifacts of a run."""
 ARTIFACTS = ("dvc.lock", "params.yaml", "data/snapshot.json")
 CHECKPOINT_FILES = ("model.safetensors", "config.json")
 
@@ -49,6 +54,33 @@ def log_result(client: "MlflowClient", run_id: str, root: Path) -> None:
     client.log_artifacts(run_id, str(root / "reports"), "reports")
     for file in ARTIFACTS:
         client.log_artifact(run_id, str(root / file))
+
+
+def log_decision(client: "MlflowClient", run_id: str, folder: Path, record: "Record") -> str:
+    """Log a decision's files, tags and metrics with the challenger's run, once; returns the run's address.
+
+    The tags come last: a record that was cut off is written again.
+    """
+    from mlflow.entities import Metric, RunTag
+
+    run = client.get_run(run_id)
+    if run.data.tags.get("decision_id") != record.identity:
+        client.log_artifacts(run_id, str(folder), DECISION)
+        now = int(datetime.fromisoformat(record.when).timestamp() * 1000)
+        known = run.data.metrics
+        client.log_batch(
+            run_id,
+            metrics=[
+                Metric(name, value, now, 0)
+                for name, value in record.metrics().items()
+                if known.get(name) != value
+            ],
+            tags=[RunTag(name, value) for name, value in record.tags().items()],
+        )
+    server = str(client.tracking_uri)
+    if not server.startswith("http"):
+        return ""
+    return f"{server}/#/experiments/{run.info.experiment_id}/runs/{run_id}/artifacts/{DECISION}"
 
 
 def _click_metrics(path: Path) -> list[Any]:

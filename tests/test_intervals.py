@@ -1,10 +1,11 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from maskloop.errors import EvaluationError
-from maskloop.intervals import Interval, bootstrap, difference, interval, slices
+from maskloop.intervals import Interval, bootstrap, difference, interval, slices, studentised
 from maskloop.results import Report
 from tests.test_results import report, result
 
@@ -43,6 +44,46 @@ def test_bootstrap__one_image_has_no_interval() -> None:
     assert found.mean == 1.5
     assert math.isnan(found.low)
     assert math.isnan(found.high)
+
+
+def test_studentised__student_by_hand() -> None:
+    # four images, mean 2.5, standard error sqrt(5/3)/2; Student's 0.975 quantile with 3 degrees is 3.182
+    found = studentised([1, 2, 3, 4], ["a", "b", "c", "d"])
+    half = 3.1824463 * math.sqrt(5 / 3) / 2
+    assert found.mean == 2.5
+    assert found.high >= 2.5 + half - 1e-6
+    assert found.low <= 2.5 - half + 1e-6
+
+
+def test_studentised__objects_of_an_image_are_one() -> None:
+    single = studentised([0, 1, 0, 1], ["a", "b", "c", "d"])
+    threefold = studentised([0, 1, 0, 1] * 3, ["a", "b", "c", "d"] * 3)
+    assert threefold.high == pytest.approx(single.high)
+
+
+def test_studentised__a_few_far_off_to_one_side() -> None:
+    # nineteen a little below 0 and one far above: that another image is far above is not ruled out
+    values, images = [*[-1.0, -1.2] * 9, -1.1, 9.0], [str(number) for number in range(20)]
+    assert bootstrap(values, images).high < studentised(values, images).high
+    assert studentised(values, images).high > 0.5
+
+
+def test_studentised__certain_and_unknown() -> None:
+    assert studentised([2, 2, 2], ["a", "b", "c"]) == Interval(2, 2, 2)
+    assert math.isnan(studentised([1, 2], ["a", "a"]).high)
+
+
+def test_studentised__holds_the_mean_of_ten_images_as_often_as_it_says() -> None:
+    random = np.random.default_rng(0)
+    images = [str(number) for number in range(10)]
+    missed = {bootstrap: 0, studentised: 0}
+    for _ in range(300):
+        values = random.normal(size=10)
+        for method in missed:
+            found = method(values, images, draws=300)
+            missed[method] += not found.low <= 0 <= found.high
+    assert missed[studentised] <= 0.08 * 300
+    assert missed[bootstrap] > 0.08 * 300, "which is why there is another"
 
 
 def test_interval__clicks_and_failures() -> None:

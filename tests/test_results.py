@@ -87,6 +87,7 @@ def test_report__frame() -> None:
             "image_id": "dog#3",
             "image": "dog",
             "category": "cat",
+            "source": "",
             "height": 30,
             "width": 40,
             "area": 121,

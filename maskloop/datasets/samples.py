@@ -20,6 +20,7 @@ class Sample:
     `image_id` is the name of the image, followed by `#<i>` where an image has several objects. `image` is
     (H, W, 3) uint8 RGB and shared by the samples of that image, so not to be written to. `mask` and `ignore`
     are (H, W) bool; what is in `ignore` counts as neither object nor background, and None stands for nowhere.
+    `source` says where the image comes from, in datasets of several sources.
     """
 
     image_id: str
@@ -27,6 +28,7 @@ class Sample:
     mask: Mask
     ignore: Mask | None
     category: str
+    source: str = ""
 
 
 Read = Callable[[], Sample]
@@ -54,11 +56,15 @@ class Samples(Sequence[Sample]):
     def spread(self, count: int | None) -> "Samples":
         """At most `count` of them, evenly from first to last, so that no image or category gives them all."""
         count = min(count or len(self), len(self))
-        return Samples([self._readers[place * len(self) // count] for place in range(count)])
+        return self.take([place * len(self) // count for place in range(count)])
+
+    def take(self, places: Iterable[int]) -> "Samples":
+        """Those at these places, in this order."""
+        return Samples([self._readers[place] for place in places])
 
 
 def checked_sample(
-    image_id: str, image: Image, mask: Mask, ignore: Mask | None = None, category: str = ""
+    image_id: str, image: Image, mask: Mask, ignore: Mask | None = None, category: str = "", source: str = ""
 ) -> Sample:
     """A sample, or DatasetError when its mask is empty or not of its image's size."""
     if image.shape[:2] != mask.shape:
@@ -68,7 +74,7 @@ def checked_sample(
         )
     if not mask.any():
         raise DatasetError(f"Sample {image_id!r}: its mask is empty. Take it out of the dataset.")
-    return Sample(image_id, image, mask, ignore, category)
+    return Sample(image_id, image, mask, ignore, category, source)
 
 
 def images_by_stem(folder: Path) -> dict[str, Path]:

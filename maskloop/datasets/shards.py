@@ -22,7 +22,7 @@ from maskloop.images import decode_image
 from maskloop.masks import decode_coco, encode_coco
 
 COLUMNS = ["image_id", "split", "height", "width", "image", "objects"]
-"""What is read; `source` is for training alone."""
+"""What a shard must have; with a column `source` its samples say where they are from."""
 SCHEMA = pa.schema(
     {
         "image_id": pa.string(),
@@ -136,7 +136,8 @@ class _Shard:
         missing = sorted(set(COLUMNS) - set(self._file.schema_arrow.names))
         if missing:
             raise DatasetError(f"Shard {str(path)!r} lacks the columns {', '.join(missing)}.")
-        self._rows = self._file.read(columns=[name for name in COLUMNS if name != "image"]).to_pylist()
+        light = [name for name in self._file.schema_arrow.names if name in {*COLUMNS, "source"} - {"image"}]
+        self._rows = self._file.read(columns=light).to_pylist()
         groups = range(self._file.num_row_groups)
         self._group_ends = np.cumsum([self._file.metadata.row_group(group).num_rows for group in groups])
         self._group = lru_cache(maxsize=1)(self._read_group)
@@ -163,7 +164,7 @@ class _Shard:
             mask = decode_coco({"size": [row["height"], row["width"]], "counts": item["rle"]})
         except (ImageError, MaskError) as error:
             raise DatasetError(f"Sample {name!r} in {str(self._path)!r}: {error}") from error
-        return checked_sample(name, image, mask, category=item["category"])
+        return checked_sample(name, image, mask, category=item["category"], source=row.get("source") or "")
 
     def _read_image(self, index: int) -> Image:
         group = int(np.searchsorted(self._group_ends, index, side="right"))

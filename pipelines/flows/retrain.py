@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from prefect import flow, get_run_logger, task
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.artifacts import Artifact, create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
@@ -20,6 +20,7 @@ from maskloop.errors import JournalError
 from pipelines import collect, quality, retraining, split
 from pipelines.backlog import masks_waiting
 from pipelines.clicks import CLICKS, collect_trails, report_clicks
+from pipelines.decisions import Record
 from pipelines.errors import RegistryError
 from pipelines.flows.queue import take_over
 from pipelines.gate import Decision
@@ -180,12 +181,8 @@ def register(worktree: Worktree, registry: Registry, reason: str) -> Version:
 @task(cache_policy=NO_CACHE)
 def judge(worktree: Worktree, registry: Registry, challenger: Version, champion: Version) -> Decision:
     """Decide, record the decision, and let the challenger serve if it needs fewer clicks."""
-    decision = retraining.compare(worktree)
-    registry.tag(challenger, "decision", decision.reason)
-    text = retraining.report(decision, challenger, champion, worktree)
-    create_markdown_artifact(text, key="retrain", description=decision.reason)
-    if decision.promote:
-        registry.promote(challenger, champion)
+    by = f"flow run {flow_run.name} ({flow_run.id})"
+    decision = retraining.judge(worktree, registry, challenger, champion, by, _show)
     # only now: what a run that is cut off before has learnt, the next one learns again
     before = branch_commit(worktree.root, TRAINED_BRANCH)
     move_branch(worktree.root, TRAINED_BRANCH, worktree.commit_id, before)
@@ -197,6 +194,13 @@ def _project(settings: Settings) -> LabelStudioProject:
     return LabelStudioProject(
         settings.label_studio_url, settings.label_studio_token, settings.label_studio_project
     )
+
+
+def _show(record: Record, page: str) -> None:
+    """The record's page as an artifact, once."""
+    shown = Artifact.get(record.key)
+    if shown is None or shown.description != record.decision.reason:
+        create_markdown_artifact(page, key=record.key, description=record.decision.reason)
 
 
 def _name() -> str:

@@ -10,15 +10,14 @@ import yaml
 from maskloop.checkpoint import load_checkpoint, save_checkpoint
 from maskloop.model import CSFPN, ModelConfig
 from pipelines import retraining
-from pipelines.errors import SettingsError
-from pipelines.gate import Decision
+from pipelines.errors import PromotionError, SettingsError, SnapshotError
+from pipelines.latency import Latency
 from pipelines.registry import Registry
 from pipelines.versioning import open_worktree
 from tests.pipelines.conftest import git
+from tests.pipelines.reports import report
 
-FIGURES = {
-    f"{model}_{name}": 2.0 for model in ("challenger", "champion") for name in ("noc85", "noc90", "nof90")
-}
+CHAMPION_CLICKS = [4, 6, 8, 10, 12, 5, 7, 9, 11, 13] * 2
 
 
 @pytest.fixture
@@ -31,7 +30,7 @@ def write_result(root):
     """What the stages leave behind."""
     torch.manual_seed(1)
     save_checkpoint(CSFPN(ModelConfig()), root / "models/candidate", "candidate", {})
-    (root / "reports").mkdir()
+    (root / "reports").mkdir(exist_ok=True)
     scores = {model: {"noc85": 2.0, "noc90": 3.0} for model in ("challenger", "champion")}
     (root / "reports/metrics.json").write_text(json.dumps(scores))
     (root / "reports/noc_curve.json").write_text("[]")
@@ -83,32 +82,125 @@ def test_set_start__line_is_missing(tmp_path):
         retraining.set_start(params, "models/champion")
 
 
-def test_compare__reads_what_evaluate_wrote(repository):
+def write_reports(root, challenger, champion=CHAMPION_CLICKS, ratio=1.0):
+    """What the stage `evaluate` leaves behind, of one object an image."""
+    for prefix in ("", "general_"):
+        report(champion, "old").write(root / f"reports/{prefix}champion.json")
+        report(champion if prefix else challenger, "new").write(root / f"reports/{prefix}challenger.json")
+    Latency(50 * ratio, 50, ratio, 60).write(root / "reports/latency.json")
+
+
+@pytest.fixture
+def pair(repository, registry, checkpoint):
+    """A worktree with results, the champion and a challenger, and the pages that were shown."""
+    champion = registry.ensure_champion(checkpoint)
     with open_worktree(repository, "one", print) as worktree:
-        (worktree.path / "reports").mkdir()
-        (worktree.path / "reports/objects.csv").write_text(
-            "image_id,challenger_noc85,challenger_noc90,challenger_failed90,"
-            "champion_noc85,champion_noc90,champion_failed90\n"
-            "a,1,2,False,2,4,False\nb,3,4,False,20,20,True\n"
-        )
-        decision = retraining.compare(worktree)
-        text = retraining.report(decision, *[registered(number) for number in (2, 1)], worktree)
+        write_result(worktree.path)
+        write_reports(worktree.path, [clicks - 2 for clicks in CHAMPION_CLICKS])
+        challenger = retraining.register(worktree, registry, "test")
+        yield worktree, challenger, champion, []
+
+
+def judge(registry, pair):
+    worktree, challenger, champion, shown = pair
+
+    def show(record, page):
+        shown.append((record, page))
+
+    return retraining.judge(worktree, registry, challenger, champion, "somebody", show)
+
+
+def test_judge__promoted_and_recorded_once(registry, pair):
+    worktree, challenger, _, shown = pair
+    decision = judge(registry, pair)
     assert decision.promote
-    assert (decision.figures["challenger_noc90"], decision.figures["champion_noc90"]) == (3, 12)
-    assert decision.figures["champion_nof90"] == 1
-    assert "## Version 2: promoted" in text
-    assert "| NoC@90 | 12.00 | 3.00 |" in text
+    assert registry.holder("champion").number == challenger.number
+    stored = json.loads((worktree.path / "reports/decision.json").read_text())
+    assert (stored["outcome"], stored["by"], stored["snapshot"]) == ("promoted", "somebody", "0000")
+    assert stored["challenger"]["sha256"] == challenger.tags["sha256"]
+    assert stored["commit"] == challenger.tags["git_sha"]
+    assert stored["figures"]["difference_noc90"] == -2
+    assert stored["rules"]["latency"] == 1.2
+    assert git(worktree.path, "status", "--short", "reports/decision.json") == "", "it is committed"
+
+    run = registry.client.get_run(challenger.run_id)
+    assert run.data.tags["decision"] == "promoted"
+    assert run.data.tags["decision_by"] == "somebody"
+    assert run.data.metrics["difference_noc90"] == -2
+    assert run.data.metrics["latency_ratio"] == 1
+    files = [item.path for item in registry.client.list_artifacts(challenger.run_id, "decision")]
+    assert sorted(file.removeprefix("decision/") for file in files) == [
+        *("clicks_of_each_object.png", "decision.json", "decision.md", "differences_and_their_intervals.png"),
+        *("mean_iou_by_clicks.png", "milliseconds_a_click.png", "objects_by_clicks.png"),
+    ]
+    record, page = shown[0]
+    assert record.key == "decision-v2-against-v1"
+    assert "## Version 2: promoted" in page
+    assert "| clicks to IoU 0.90 | 8.50 | 6.50 | -2.00 | -2.00 to -2.00 (95 %) |  |" in page
+    assert "| milliseconds a click | 50 | 50 | 1.00 times | | 1.2 times |" in page
+    assert page.count("](data:image/png;base64,") == 5
+
+    assert judge(registry, pair).promote
+    again, _ = shown[1]
+    assert again.identity == record.identity
+    assert len(registry.client.get_metric_history(challenger.run_id, "difference_noc90")) == 1
+    kept = registry.client.get_run(challenger.run_id).data.tags["decision_when"]
+    assert kept == record.when, "the first record stays"
 
 
-def registered(number):
-    from pipelines.registry import Version
+def test_judge__not_improved(registry, pair):
+    worktree, challenger, champion, shown = pair
+    write_reports(worktree.path, CHAMPION_CLICKS)
+    decision = judge(registry, pair)
+    assert not decision.promote
+    assert registry.holder("champion").number == champion.number
+    assert registry.find("decision", decision.reason).number == challenger.number
+    assert shown[0][0].outcome == "not improved"
+    assert "## Version 2: not improved" in shown[0][1]
 
-    return Version(number, "", "", {})
+
+def test_judge__better_but_slower(registry, pair):
+    worktree, _, champion, _ = pair
+    write_reports(worktree.path, [clicks - 2 for clicks in CHAMPION_CLICKS], ratio=1.5)
+    assert "1.50 times as long" in judge(registry, pair).reason
+    assert registry.holder("champion").number == champion.number
 
 
-def test_report__kept_back(repository):
-    decision = Decision(False, "not improved: because", FIGURES | {"objects": 3.0})
-    with open_worktree(repository, "one", print) as worktree:
-        text = retraining.report(decision, registered(2), registered(1), worktree)
-    assert "## Version 2: kept back" in text
-    assert "not improved: because" in text
+def test_judge__champion_moved_meanwhile(registry, pair):
+    worktree, challenger, champion, shown = pair
+    other = registry.register(champion.run_id, champion.source, {"sha256": "0" * 64})
+    registry.promote(other, champion)
+    for _ in range(2):
+        with pytest.raises(PromotionError, match="Version 2 was compared with version 1"):
+            judge(registry, pair)
+    assert registry.holder("champion").number == other.number
+    assert [record.outcome for record, _ in shown] == ["refused", "refused"]
+    assert shown[0][0].identity == shown[1][0].identity
+    tags = registry.client.get_run(challenger.run_id).data.tags
+    assert tags["decision"] == "refused"
+    assert tags["decision_reason"].startswith("refused: another version became champion meanwhile")
+    assert json.loads((worktree.path / "reports/decision.json").read_text())["promote"] is False
+
+
+def test_judge__champion_moves_at_the_last_moment(registry, pair, monkeypatch):
+    """After the check, before the alias is written: the record is corrected."""
+    _, challenger, champion, shown = pair
+    other = registry.register(champion.run_id, champion.source, {"sha256": "0" * 64})
+    promote = registry.promote
+
+    def overtaken(*versions):
+        promote(other, champion)
+        promote(*versions)
+
+    monkeypatch.setattr(registry, "promote", overtaken)
+    with pytest.raises(PromotionError):
+        judge(registry, pair)
+    assert [record.outcome for record, _ in shown] == ["promoted", "refused"]
+    assert registry.client.get_run(challenger.run_id).data.tags["decision"] == "refused"
+
+
+def test_judge__latency_was_not_measured(registry, pair):
+    worktree, *_ = pair
+    (worktree.path / "reports/latency.json").unlink()
+    with pytest.raises(SnapshotError, match="dvc repro evaluate"):
+        judge(registry, pair)

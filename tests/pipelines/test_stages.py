@@ -18,6 +18,7 @@ from maskloop.masks import encode_coco
 from pipelines.collect import collect
 from pipelines.errors import SettingsError, SnapshotError
 from pipelines.findings import Finding, write_findings
+from pipelines.latency import Latency
 from pipelines.prepared import Picture, PreparedSet
 from pipelines.shards import Row, write_shards
 from pipelines.snapshot import Snapshot, write_snapshot
@@ -30,7 +31,8 @@ from tests.pipelines.fake_project import FakeProject, png
 SMALL = {
     "prepare": {"rendered": 4},
     "train": {"steps": 1, "batch": 1, "size": 64},
-    "evaluate": {"max_clicks": 1, "objects": 2},
+    "evaluate": {"max_clicks": 1, "objects": 2, "general_objects": 2, "latency_clicks": 1},
+    "gate": {},
 }
 
 
@@ -251,7 +253,53 @@ def test_train_and_evaluate(root, checkpoint):
     evaluate.main(root)
     scores = json.loads((root / "reports/metrics.json").read_text())
     assert {model: values["objects"] for model, values in scores.items()} == {"champion": 2, "challenger": 2}
+    assert not [name for values in scores.values() for name in values if "seconds" in name], "no times"
     assert len(pd.read_csv(root / "reports/objects.csv")) == 2
+    general = [Report.read(root / f"reports/general_{model}.json") for model in ("challenger", "champion")]
+    assert [len(report.objects) for report in general] == [2, 2]
+    assert {item.source for report in general for item in report.objects} <= {"rendered", "sample"}
+    latency = Latency.read(root / "reports/latency.json")
+    assert min(latency.challenger, latency.champion, latency.ratio) > 0
+    assert latency.clicks >= 1
+
+
+def write_objects(path, rows):
+    """A set of images, each of a source and with so many objects."""
+    worm = {"rle": encode_coco(_corner(8, 8))["counts"], "category": "worm", "area": 64}
+    frame = pd.DataFrame(rows, columns=["image_id", "source", "objects"])
+    frame["objects"] = [[worm] * count for count in frame["objects"]]
+    frame["image"] = [png(number, 8, 8) for number in range(len(rows))]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    frame.assign(split="test", height=8, width=8).to_parquet(path)
+
+
+CHOICE = {"per_image": 2, "objects": 5, "general_objects": 3}
+
+
+def chosen(samples):
+    return [sample.image_id for sample in samples]
+
+
+def test_test_objects__labelled_first_and_one_of_each_image_before_the_second(tmp_path):
+    rows = [("a", "rendered", 2), ("b", "labelled", 3), ("c", "labelled", 1), ("d", "sample", 1)]
+    write_objects(tmp_path / evaluate.TEST_SET, rows)
+    assert chosen(evaluate.test_objects(tmp_path, CHOICE)) == ["a", "b", "b#1", "c", "d"]
+    assert chosen(evaluate.test_objects(tmp_path, CHOICE | {"objects": 2})) == ["b", "c"]
+    assert chosen(evaluate.test_objects(tmp_path, CHOICE | {"objects": 9})) == [
+        *("a", "a#1", "b", "b#1", "c", "d")
+    ]
+    assert {sample.source for sample in evaluate.test_objects(tmp_path, CHOICE | {"objects": 2})} == {
+        "labelled"
+    }
+
+
+def test_general_objects__of_its_own_file_or_the_seeds_test_images(tmp_path):
+    write_objects(
+        tmp_path / evaluate.TEST_SET, [("a", "rendered", 3), ("b", "labelled", 3), ("d", "sample", 1)]
+    )
+    assert chosen(evaluate.general_objects(tmp_path, CHOICE)) == ["a", "a#1", "d"]
+    write_objects(tmp_path / evaluate.GENERAL_SET, [("x", "labelled", 1), ("y", "coco", 1)])
+    assert chosen(evaluate.general_objects(tmp_path, CHOICE)) == ["x", "y"]
 
 
 def test_write_reports__figures(tmp_path):
@@ -265,11 +313,13 @@ def test_write_reports__figures(tmp_path):
 
     challenger = report((0.5, 0.95), (0.9, 0.92))
     champion = report((0.5, 0.86), (0.8, 0.92))
-    evaluate.write_reports(tmp_path, {"champion": champion, "challenger": challenger})
+    both = {"champion": champion, "challenger": challenger}
+    evaluate.write_reports(tmp_path, both, both)
     scores = json.loads((tmp_path / "metrics.json").read_text())
     assert (scores["challenger"]["noc90"], scores["champion"]["noc90"]) == (1.5, 2)
     assert (scores["challenger"]["nof90"], scores["champion"]["nof90"]) == (0, 1)
     # one number each, which is what DVC and MLflow take
+    assert scores["challenger"]["general_noc90"] == 1.5
     assert {type(value) for values in scores.values() for value in values.values()} == {int, float}
     curve = json.loads((tmp_path / "noc_curve.json").read_text())
     assert {"clicks": 2, "model": "challenger", "miou": pytest.approx(0.935)} in curve
