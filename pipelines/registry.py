@@ -142,6 +142,13 @@ class Registry:
             file = download_artifacts(artifact_uri=source, dst_path=folder, tracking_uri=self.url)
             return dict(json.loads(Path(file).read_text(encoding="utf-8")))
 
+    def run_tags(self, version: Version) -> dict[str, str]:
+        """Tags of the run that made a version, among them those of the decision."""
+        if not version.run_id:
+            return {}
+        with self.answers():
+            return dict(self.client.get_run(version.run_id).data.tags)
+
     def promote(
         self,
         challenger: Version,

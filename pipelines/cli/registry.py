@@ -48,18 +48,19 @@ def promote(
     data: DataOption = None,
 ) -> None:
     """Let a version serve; the backend follows within seconds."""
-    from pipelines.decisions import Verdict
+    from pipelines.verdicts import Verdict
 
     registry = open_registry(mlflow, model, data)
     challenger, standing = registry.version(version), registry.standing()
-    verdict = Verdict.of(challenger)
+    verdict = Verdict.of(challenger, registry.run_tags(challenger))
     typer.echo(f"version {version}: {verdict}")
     if standing.champion == version:
         typer.echo(f"{_serving(standing)} already; nothing was changed.")
         return
     _check_champion(standing, instead_of)
-    if not (verdict.promote or force):
-        raise PromotionError(f"Version {version} is not promoted, since {verdict}. Overrule with --force.")
+    if not (force or verdict.stands(standing.champion)):
+        moved = f", but version {standing.champion} serves by now" if verdict.promote else ""
+        raise PromotionError(f"Version {version} stays as it is: {verdict}{moved}. Overrule it with --force.")
     champion = registry.version(standing.champion) if standing.champion else None
     _tell(registry.promote(challenger, champion, because, force=force), registry)
 

@@ -67,6 +67,18 @@ def test_promote__against_the_gate(maskloop, registry, checkpoint, tags, reason)
     assert (registry.standing().champion, registry.standing().changes[-1].forced) == (2, True)
 
 
+def test_promote__gate_compared_with_another_champion(maskloop, registry, checkpoint):
+    registry.ensure_champion(checkpoint)
+    for number in (2, 3):
+        version = add(registry, checkpoint, decision="1.50 fewer clicks to IoU 0.90")
+        registry.client.set_tag(version.run_id, "decision_champion", "1")
+        assert version.number == number
+    maskloop("promote", "2")
+    with pytest.raises(PromotionError, match=r"compared with version 1.*but version 2 serves by now"):
+        maskloop("promote", "3")
+    assert registry.standing().champion == 2
+
+
 def test_champion_is_not_the_expected_one(maskloop, registry, checkpoint):
     registry.ensure_champion(checkpoint)
     add(registry, checkpoint, decision="fewer")
