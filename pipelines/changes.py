@@ -22,6 +22,11 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
+def minute(time: str) -> str:
+    """A time for the screen: `2026-11-25 12:30`, in UTC as all times here."""
+    return time[:16].replace("T", " ")
+
+
 def user() -> str:
     """Who runs this, as far as the machine knows."""
     try:
@@ -46,9 +51,11 @@ class Change:
     forced: bool = False
 
     def __str__(self) -> str:
-        verb = {"rollback": "rolled back to"}.get(self.kind, "promoted")
+        what = f"version {self.after} promoted"
+        if self.kind == "rollback":
+            what = f"rolled back from version {self.before} to {self.after}"
         reason = f": {self.because}" if self.because else ""
-        return f"{self.at} version {self.after} {verb} by {self.by}{reason}"
+        return f"{minute(self.at)} {what} by {self.by}{reason}"
 
 
 @dataclass(frozen=True)

@@ -144,10 +144,13 @@ class Registry:
 
     def run_tags(self, version: Version) -> dict[str, str]:
         """Tags of the run that made a version, among them those of the decision."""
-        if not version.run_id:
-            return {}
         with self.answers():
-            return dict(self.client.get_run(version.run_id).data.tags)
+            return dict(self.client.get_run(version.run_id).data.tags) if version.run_id else {}
+
+    def run_metrics(self, version: Version) -> dict[str, float]:
+        """What was measured of a version, and of the champion beside it."""
+        with self.answers():
+            return dict(self.client.get_run(version.run_id).data.metrics) if version.run_id else {}
 
     def promote(
         self,

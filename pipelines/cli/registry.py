@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipelines.changes import minute
 from pipelines.errors import PromotionError
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def _check_champion(standing: "Standing", wanted: int | None) -> None:
 
 
 def _serving(standing: "Standing") -> str:
-    since = f" since {standing.since}" if standing.since else ""
+    since = f" since {minute(standing.since)}" if standing.since else ""
     return f"version {standing.champion} serves{since}"
 
 

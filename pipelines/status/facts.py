@@ -38,10 +38,14 @@ class Collected:
 
 @dataclass(frozen=True)
 class Models:
-    """What MLflow holds: all versions, oldest first, and who serves since when."""
+    """What MLflow holds: all versions, oldest first, and who serves since when.
+
+    measured: by version, NoC@90 of it and of the champion of then, on the same objects.
+    """
 
     versions: tuple[Version, ...]
     standing: Standing
+    measured: Mapping[int, tuple[float, float]] = field(default_factory=dict)
 
     def version(self, number: int) -> Version | None:
         return next((one for one in self.versions if one.number == number), None)

@@ -30,6 +30,8 @@ from pipelines.versioning import SNAPSHOT_BRANCH, branch_commit, masks_trained, 
 
 TIMEOUT = 5.0
 RETRAINS = 20
+MEASURED = 30
+"""Versions whose figures are asked for."""
 FLOW = "retrain"
 FINDINGS = Path("data/findings")
 TABLES = ("data/annotations", "data/findings")
@@ -104,7 +106,13 @@ def read_models(sources: Sources) -> Models:
     if sources.mlflow.startswith("http") and not answers(f"{sources.mlflow}/health"):
         raise SettingsError(f"{sources.mlflow} does not answer: start MLflow, or set MLFLOW_TRACKING_URI.")
     registry = Registry(sources.mlflow, sources.model)
-    return Models(tuple(registry.versions()), registry.standing())
+    versions = registry.versions()
+    measured = {}
+    for version in versions[-MEASURED:]:
+        metrics = registry.run_metrics(version)
+        if {"noc90", "champion_noc90"} <= set(metrics):
+            measured[version.number] = (metrics["noc90"], metrics["champion_noc90"])
+    return Models(tuple(versions), registry.standing(), measured)
 
 
 def read_runs(sources: Sources) -> Runs:

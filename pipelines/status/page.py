@@ -7,6 +7,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from pipelines.changes import minute
 from pipelines.files import write_atomically
 from pipelines.report.plots import to_svg
 from pipelines.status.facts import Models, Status
@@ -21,8 +22,8 @@ NOTES = {
     ),
     "Masks that count": "By the time they were saved last. Dashed: the model was swapped.",
     "Clicks that each version needs": (
-        "Mean clicks to IoU 0.90 on the test objects of its own retrain. The test set grows, so only what "
-        "one retrain measured side by side is a fair comparison: that is in the decision."
+        "Mean clicks to IoU 0.90 on the test objects of its own retrain, beside the champion of then on the "
+        "same ones. The test set grows: compare within a pair, not along the axis."
     ),
 }
 
@@ -64,6 +65,7 @@ def render(status: Status) -> str:
         status=status,
         data=data_line(status.collected) if status.collected else "",
         describe=describe,
+        minute=minute,
         plots=plots,
         rows=rows(status.models) if status.models else [],
         runs=status.runs.retrains if status.runs else (),

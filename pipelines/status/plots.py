@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from pipelines.changes import Change
-from pipelines.report.plots import COLOURS, INK
+from pipelines.report.plots import COLOURS, INK, PAPER
 from pipelines.report.plots import STYLE as PAGE
 from pipelines.status.facts import Models, Status
 
@@ -34,7 +34,7 @@ def draw_all(status: Status) -> Iterator[tuple[str, Figure]]:
         yield "Clicks for each mask that was kept", draw_clicks(status.clicks.masks, changes)
     if status.collected is not None and not status.collected.masks.empty:
         yield "Masks that count", draw_masks(status.collected.masks, changes)
-    if status.models is not None and any("noc90" in one.tags for one in status.models.versions):
+    if status.models is not None and status.models.measured:
         yield "Clicks that each version needs", draw_versions(status.models)
 
 
@@ -46,7 +46,7 @@ def draw_clicks(masks: pd.DataFrame, changes: tuple[Change, ...]) -> Figure:
         counts = masks["clicks"].astype(float)
         window = min(WINDOW, len(masks))
         mean = counts.rolling(window, min_periods=max(1, window // 3)).mean()
-        axes.scatter(times, counts, s=14, color=COLOURS[4], alpha=0.55, linewidths=0, label="a mask")
+        axes.scatter(times, counts, s=22, color=COLOURS[4], alpha=0.75, linewidths=0, label="a mask")
         axes.plot(times, mean, color=COLOURS[0], linewidth=2, label=f"mean of the last {window}")
         axes.set_ylim(0, 1.12 * float(counts.max()))
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
@@ -71,20 +71,30 @@ def draw_masks(masks: pd.DataFrame, changes: tuple[Change, ...]) -> Figure:
 
 
 def draw_versions(models: Models) -> Figure:
-    """NoC@90 of every version on the test objects of its own retrain, by what came of it."""
+    """NoC@90 of each version by what came of it, and that of the champion of then on the same objects."""
     with mpl.rc_context(STYLE):
         figure, axes = _figure()
-        known = [one for one in models.versions if "noc90" in one.tags]
+        measured = models.measured
+        for number, (own, champion) in measured.items():
+            axes.plot([number, number], [own, champion], color=INK, alpha=0.35, linewidth=1, zorder=1)
+        axes.scatter(
+            list(measured),
+            [champion for _, champion in measured.values()],
+            s=44,
+            facecolors=PAPER,
+            edgecolors=INK,
+            label="champion of then",
+            zorder=2,
+        )
         for outcome, (colour, marker) in OUTCOMES.items():
-            own = [one for one in known if models.outcome(one) == outcome]
+            known = [one.number for one in models.versions if models.outcome(one) == outcome]
+            own = {number: measured[number][0] for number in known if number in measured}
             if own:
-                values = [float(one.tags["noc90"]) for one in own]
-                numbers = [one.number for one in own]
-                axes.scatter(numbers, values, s=52, color=colour, marker=marker, label=outcome, zorder=3)
-        values = [float(one.tags["noc90"]) for one in known]
-        axes.plot([one.number for one in known], values, color=INK, alpha=0.3, linewidth=1)
-        axes.set_ylim(0, 1.15 * max(values))
-        axes.set_xlim(known[0].number - 0.6, known[-1].number + 0.6)
+                axes.scatter(
+                    list(own), list(own.values()), s=56, color=colour, marker=marker, label=outcome, zorder=3
+                )
+        axes.set_ylim(0, 1.15 * max(max(pair) for pair in measured.values()))
+        axes.set_xlim(min(measured) - 0.6, max(measured) + 0.6)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set(xlabel="version", ylabel="NoC@90")
         _finish(figure, axes)

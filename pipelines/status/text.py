@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from pipelines.changes import Standing
+from pipelines.changes import Standing, minute
 from pipelines.clicks import click_table
 from pipelines.registry import Version
 from pipelines.status.facts import Collected, Models, Runs, Status
@@ -92,7 +92,7 @@ def describe(version: Version) -> str:
 
 
 def _since(standing: Standing) -> str:
-    return f", serving since {standing.since}" if standing.since else ""
+    return f", serving since {minute(standing.since)}" if standing.since else ""
 
 
 def _clicks(status: Status) -> Iterator[str]:

@@ -226,39 +226,34 @@ def die_at_write(url, step, number, afterwards):
     STEPS[step](registry)
 
 
-@pytest.mark.parametrize(("step", "writes", "old", "new"), [("promote", 5, 1, 2), ("roll_back", 4, 2, 1)])
+@pytest.mark.parametrize(
+    ("step", "back", "writes", "old", "new"),
+    [("promote", "roll_back", 5, 1, 2), ("roll_back", "promote", 4, 2, 1)],
+)
 def test_change__killed_at_each_write_and_repeated(
-    registry, checkpoint, tmp_path, monkeypatch, step, writes, old, new
+    registry, checkpoint, monkeypatch, step, back, writes, old, new
 ):
-    champion = registry.ensure_champion(checkpoint)
-    challenger = add(registry, checkpoint)
-    registry.promote(challenger, champion)
-    if step == "promote":
+    first = registry.ensure_champion(checkpoint)
+    registry.promote(add(registry, checkpoint), first)
+    if old == 1:
         registry.roll_back()
-    begin = registry.standing()
-    database = (tmp_path / "mlflow.db").read_bytes()
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
     processes = multiprocessing.get_context("forkserver")  # imports MLflow once, and forks before it is used
     processes.set_forkserver_preload(["mlflow", "tests.pipelines.test_registry"])
-    ends = []
-    points = [(number, False) for number in range(1, writes + 1)] + [(writes, True)]
-    for number, afterwards in points:
-        file = tmp_path / f"{number}{afterwards}.db"
-        file.write_bytes(database)
-        url = f"sqlite:///{file}"
-        process = processes.Process(target=die_at_write, args=(url, step, number, afterwards))
+    for number, afterwards in [*((number, False) for number in range(2, writes + 1)), (writes, True)]:
+        begin = registry.standing()
+        assert begin.champion == old
+        process = processes.Process(target=die_at_write, args=(registry.url, step, number, afterwards))
         process.start()
         process.join()
         assert process.exitcode == -signal.SIGKILL
-        again = Registry(url)
-        left = again.standing()
-        ends.append(left.champion)
+        left = registry.standing()
+        assert left.champion == (new if afterwards else old), f"killed at write {number}"
         assert left.changes[: len(begin.changes)] == begin.changes
-        assert len(left.changes) == len(begin.changes) + (left.champion == new)
-        STEPS[step](again)
-        done = again.standing()
-        assert done.champion == new
-        assert [c.kind for c in done.changes] == [*(c.kind for c in begin.changes), done.changes[-1].kind]
-        assert STEPS[step](again) is None
-        assert again.standing() == done
-    assert ends == [old] * writes + [new]
+        assert len(left.changes) == len(begin.changes) + afterwards
+        STEPS[step](registry)
+        done = registry.standing()
+        assert (done.champion, len(done.changes)) == (new, len(begin.changes) + 1)
+        assert STEPS[step](registry) is None
+        assert registry.standing() == done
+        STEPS[back](registry)
