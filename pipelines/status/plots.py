@@ -75,8 +75,8 @@ def draw_versions(models: Models) -> Figure:
     with mpl.rc_context(STYLE):
         figure, axes = _figure()
         measured = models.measured
-        for number, (own, champion) in measured.items():
-            axes.plot([number, number], [own, champion], color=INK, alpha=0.35, linewidth=1, zorder=1)
+        for number, pair in measured.items():
+            axes.plot([number, number], pair, color=INK, alpha=0.35, linewidth=1, zorder=1)
         axes.scatter(
             list(measured),
             [champion for _, champion in measured.values()],
