@@ -11,11 +11,15 @@ import pandas as pd
 from pipelines.changes import Standing
 from pipelines.errors import SnapshotError
 from pipelines.registry import Registry, Version
-from pipelines.stages.prepare import labelled_rows
-from pipelines.versioning import DATA, branches_of, check_commit, file_at, open_commit, snapshot_at
+from pipelines.shards import read_rows
+from pipelines.snapshot import read_snapshot
+from pipelines.versioning import branches_of, check_commit, file_at, open_commit, snapshot_at
 
 LOCK = Path("dvc.lock")
-IMAGES = "data/images"
+ANNOTATIONS = "data/annotations"
+TRAINING_SET = "data/prepared/train.parquet"
+LABELLED = "labelled"
+"""Source of the images that people labelled, in the training set."""
 MASK = ["project_id", "task_id", "annotation_id", "region_id", "annotator", "updated_at", "label"]
 """What names a mask in Label Studio."""
 SHOWN = 20
@@ -42,7 +46,8 @@ class Lineage:
     ancestors: the version itself, then what it was fine-tuned from, to the first checkpoint.
     branches: of git, that hold the commit.
     collected: masks of the snapshot, also those of test images, set aside, or replaced by later ones.
-    masks: those that it was trained on, with the columns `MASK`.
+    learnt: masks of people in the training set.
+    masks: the same by name, with the columns `MASK`; None of a version that no retrain made.
     """
 
     ancestors: tuple[Ancestor, ...]
@@ -50,6 +55,7 @@ class Lineage:
     changes: tuple[str, ...] = ()
     branches: tuple[str, ...] = ()
     collected: int = 0
+    learnt: int = 0
     masks: pd.DataFrame | None = None
 
     @property
@@ -79,22 +85,28 @@ def trace(registry: Registry, root: Path, number: int) -> Lineage:
         return Lineage(ancestors, registry.url, changes)
     check_commit(root, commit)
     _check_lock(root, commit, version)
-    return Lineage(
-        ancestors,
-        registry.url,
-        changes,
-        tuple(branches_of(root, commit)),
-        snapshot_at(root, commit).masks,
-        trained_on(root, commit),
-    )
+    masks, learnt = trained_on(root, commit)
+    branches, collected = tuple(branches_of(root, commit)), snapshot_at(root, commit).masks
+    return Lineage(ancestors, registry.url, changes, branches, collected, learnt, masks)
 
 
-def trained_on(root: Path, commit: str) -> pd.DataFrame:
-    """The masks that the training set of a commit was made of, as the stage `prepare` chooses them."""
-    with open_commit(root, commit, [folder for folder in DATA if folder != IMAGES]) as checkout:
-        rows = labelled_rows(checkout)
-    trained: pd.DataFrame = rows.loc[rows["split"] == "train", MASK]
-    return trained.sort_values(MASK[:4]).reset_index(drop=True)
+def trained_on(root: Path, commit: str) -> tuple[pd.DataFrame, int]:
+    """The masks of people in the training set of a commit, with the columns `MASK`, and their number.
+
+    The set itself is read, as the stage `prepare` wrote it then, and each mask of it is found among those
+    collected: the same run lengths on the same image. Where two annotations hold the same, the newer counts.
+    """
+    with open_commit(root, commit, [ANNOTATIONS], [TRAINING_SET]) as checkout:
+        rows = read_rows(checkout, read_snapshot(checkout), [*MASK, "image_sha256", "rle"]).to_pandas()
+        prepared = pd.read_parquet(checkout / TRAINING_SET, columns=["image_id", "source", "objects"])
+    objects = prepared[prepared["source"] == LABELLED].explode("objects").dropna(subset=["objects"])
+    chosen = {(name, one["rle"]) for name, one in zip(objects["image_id"], objects["objects"], strict=True)}
+    images = "image-" + rows["image_sha256"].str[:12]
+    trained = rows[[key in chosen for key in zip(images, rows["rle"], strict=True)]]
+    trained = trained.sort_values(["updated_at", "annotation_id"], kind="stable")
+    newest = trained.groupby(["image_sha256", "rle"])["annotation_id"].transform("last")
+    trained = trained[trained["annotation_id"] == newest].drop_duplicates(MASK[:4], keep="last")
+    return trained[MASK].sort_values(MASK[:4]).reset_index(drop=True), len(objects)
 
 
 def _ancestors(
@@ -160,7 +172,7 @@ def to_text(lineage: Lineage) -> Iterator[str]:
         ("checkpoint", f"{lineage.version.source}, sha256 {tags.get('sha256', 'unknown')}"),
         ("commit", _commit(lineage)),
         ("snapshot", f"{tags['snapshot']}: {lineage.collected} masks" if "snapshot" in tags else "none"),
-        ("masks", _masks(lineage.masks)),
+        ("masks", _masks(lineage)),
     ]
     for name, text in rows:
         yield f"  {name:<11} {text}"
@@ -177,13 +189,16 @@ def _commit(lineage: Lineage) -> str:
     )
 
 
-def _masks(masks: pd.DataFrame | None) -> str:
+def _masks(lineage: Lineage) -> str:
+    masks = lineage.masks
     if masks is None:
         return "unknown: trained outside this loop"
     people = ", ".join(map(str, sorted(masks["annotator"].unique()))) or "nobody"
     annotations = len(masks[["project_id", "annotation_id"]].drop_duplicates())
     tasks = len(masks[["project_id", "task_id"]].drop_duplicates())
-    return f"trained on {len(masks)} of {annotations} annotations in {tasks} tasks, annotators {people}"
+    unknown = lineage.learnt - len(masks)
+    more = f"; {unknown} more are no longer found among those collected" if unknown > 0 else ""
+    return f"trained on {len(masks)} of {annotations} annotations in {tasks} tasks, annotators {people}{more}"
 
 
 def _table(masks: pd.DataFrame | None) -> Iterator[str]:

@@ -102,10 +102,12 @@ def open_worktree(root: Path, name: str, log: Log) -> Iterator[Worktree]:
 
 
 @contextmanager
-def open_commit(root: Path, commit: str, folders: Sequence[str]) -> Iterator[Path]:
-    """A checkout of a commit to look at, with the data of `folders` as it was then; removed at the end.
+def open_commit(
+    root: Path, commit: str, folders: Sequence[str], outputs: Sequence[str] = ()
+) -> Iterator[Path]:
+    """A checkout of a commit to look at, with some of its data as it was then; removed at the end.
 
-    No branch is made, and data of other folders is left where it is.
+    `folders` are of `DATA`, and may be missing; `outputs` are files that the stages made. No branch is made.
 
     Raises:
         SnapshotError: `root` has no such commit, or the data is neither in the DVC cache nor in the remote.
@@ -117,7 +119,8 @@ def open_commit(root: Path, commit: str, folders: Sequence[str]) -> Iterator[Pat
     worktree = Worktree(root, path, "", _silent)
     try:
         _share(root, path)
-        _pull(worktree, [f"{folder}.dvc" for folder in folders if (path / f"{folder}.dvc").is_file()], commit)
+        described = [f"{folder}.dvc" for folder in folders if (path / f"{folder}.dvc").is_file()]
+        _pull(worktree, [*described, *outputs], commit)
         yield path
     finally:
         run(["git", "worktree", "remove", "--force", str(path)], root, _silent)

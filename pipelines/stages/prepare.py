@@ -61,7 +61,7 @@ class Picture:
 def main(root: Path = Path()) -> None:
     params = read_params(root, "prepare")
     seed = {picture.digest: picture for picture in map(_seed_picture, seed_images(params["rendered"]))}
-    labelled = {picture.digest: picture for picture in _labelled_pictures(root, labelled_rows(root))}
+    labelled = {picture.digest: picture for picture in _labelled_pictures(root)}
     rows: dict[str, list[dict[str, Any]]] = {split: [] for split in SPLITS}
     for digest in sorted(seed | labelled):
         split = split_of(digest, params["test_percent"])
@@ -73,15 +73,6 @@ def main(root: Path = Path()) -> None:
         print(
             f"{split}: {len(rows[split])} images, {sum(len(row['objects']) for row in rows[split])} objects"
         )
-
-
-def labelled_rows(root: Path) -> pd.DataFrame:
-    """The collected masks that count, one row each as in the shards, with the column `split`: what they are
-    used for. No image is read.
-    """
-    rows = newest_masks(read_rows(root, read_snapshot(root)).to_pandas())
-    test_percent = read_params(root, "prepare")["test_percent"]
-    return rows.assign(split=[split_of(digest, test_percent) for digest in rows["image_sha256"]])
 
 
 def split_of(digest: str, test_percent: int) -> str:
@@ -99,8 +90,9 @@ def _object(label: str, mask: npt.NDArray[np.bool_]) -> dict[str, Any]:
     return {"rle": encode_coco(mask)["counts"], "category": label, "area": int(mask.sum())}
 
 
-def _labelled_pictures(root: Path, rows: pd.DataFrame) -> Iterator[Picture]:
+def _labelled_pictures(root: Path) -> Iterator[Picture]:
     """The images that people labelled, with the masks that count."""
+    rows = newest_masks(read_rows(root, read_snapshot(root)).to_pandas())
     for digest, group in rows.groupby("image_sha256", sort=True):
         first = group.iloc[0]
         height, width = int(first["height"]), int(first["width"])

@@ -16,7 +16,7 @@ from pipelines import retraining
 from pipelines.cli import app
 from pipelines.collect import collect
 from pipelines.errors import RegistryError, SnapshotError
-from pipelines.lineage import to_json, to_text, trace
+from pipelines.lineage import LABELLED, to_json, to_text, trace
 from pipelines.snapshot import read_snapshot
 from pipelines.stages import prepare
 from pipelines.versioning import open_worktree
@@ -40,25 +40,24 @@ def retrain(repository, registry, name, project):
         torch.manual_seed(champion.number)
         started = {"start": load_checkpoint(worktree.path / start).sha256}
         save_checkpoint(CSFPN(ModelConfig()), worktree.path / "models/candidate", "candidate", started)
-        (worktree.path / "dvc.lock").write_text(f"schema: '2.0'\n# {name}\n")
-        worktree.commit("Retrain", retraining.RESULTS)
+        (worktree.path / "dvc.lock").unlink()
+        stages = {"prepare": {"cmd": f"echo {name}", "outs": ["data/prepared"]}}
+        (worktree.path / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
+        worktree.dvc("commit", "--force", "prepare")
+        worktree.commit("Retrain", [*retraining.RESULTS, "dvc.yaml"])
         challenger = retraining.register(worktree, registry, "test")
         registry.tag(challenger, "decision", "1.00 fewer clicks to IoU 0.90")
         registry.promote(registry.version(challenger.number), champion)
         prepared = pd.read_parquet(worktree.path / "data/prepared/train.parquet")
-    return prepared[prepared["source"] == prepare.LABELLED]
+    return prepared[prepared["source"] == LABELLED]
 
 
 @pytest.fixture
 def project():
-    """Two images, of which one is measured on."""
+    """Two images, of which one is measured on: of an image alone, its digest decides."""
     project = FakeProject()
-    wanted = iter(("train", "test"))
-    split, seeds = next(wanted), []
-    for seed in range(1000):
-        if prepare.split_of(sha256(png(seed)).hexdigest(), 20) == split:
-            seeds.append(seed)
-            split = next(wanted, "")
+    tested = [int(sha256(png(seed)).hexdigest()[:8], 16) % 100 < 20 for seed in range(100)]
+    seeds = (tested.index(False), tested.index(True))
     project.images = {name: png(seed) for name, seed in zip(project.images, seeds, strict=True)}
     return project
 
