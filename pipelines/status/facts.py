@@ -62,13 +62,10 @@ class Models:
         return self.version(known)
 
     @property
-    def kept_back(self) -> Version | None:
-        """The newest version, if the gate keeps it back."""
+    def challenger(self) -> Version | None:
+        """The newest version, unless it has served."""
         newest = self.version(self.standing.aliases.get("challenger", 0))
-        if newest is None or newest.number == self.standing.champion:
-            return None
-        verdict = Verdict.of(newest)
-        return newest if verdict.judged and not verdict.promote else None
+        return None if newest is None or self.standing.has_served(newest.number) else newest
 
     def outcome(self, version: Version) -> str:
         """What came of a version, in a word or two."""
@@ -145,13 +142,17 @@ class Status:
         if self.models is None:
             return []
         waiting = []
-        kept = self.models.kept_back
-        if kept:
+        challenger, champion = self.models.challenger, self.models.champion
+        if challenger and self.models.outcome(challenger) == "kept back":
             waiting.append(
-                f"version {kept.number} was kept back, {Verdict.of(kept).reason}: look at its run in MLflow; "
-                f"`maskloop promote {kept.number} --force` overrules the gate"
+                f"version {challenger.number} was kept back, {Verdict.of(challenger).reason}: look at its "
+                f"run in MLflow; `maskloop promote {challenger.number} --force` overrules the gate"
             )
-        champion = self.models.champion
+        elif challenger and self.models.outcome(challenger) == "may serve":
+            waiting.append(
+                f"version {challenger.number} may serve, but its retrain was cut off before it did: "
+                f"`maskloop promote {challenger.number}`"
+            )
         if champion and self.served and self.served != champion.served_as:
             waiting.append(
                 f"the backend serves {self.served}, the champion is {champion.served_as}: if that lasts, "

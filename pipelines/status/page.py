@@ -1,11 +1,12 @@
 """The status as a page that needs no other file."""
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from pipelines.changes import minute
 from pipelines.files import write_atomically
@@ -66,10 +67,16 @@ def render(status: Status) -> str:
         data=data_line(status.collected) if status.collected else "",
         describe=describe,
         minute=minute,
+        commands=commands,
         plots=plots,
         rows=rows(status.models) if status.models else [],
         runs=status.runs.retrains if status.runs else (),
     )
+
+
+def commands(line: str) -> Markup:
+    """A line in which what stands between backticks is set as a command."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(line))))  # noqa: S704 - escaped
 
 
 def rows(models: Models) -> list[Row]:

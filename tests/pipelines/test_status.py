@@ -187,6 +187,13 @@ def run(state, message="it went wrong\nat line 3"):
             ["retrain brave-owl is running, and no worker is online"],
         ),
         ({"collected": None, "models": None, "runs": Runs((run("Running"),), True)}, []),
+        (
+            {
+                "collected": None,
+                "models": Models((Version(4, "", "", {"decision": "fewer"}),), Standing({"challenger": 4})),
+            },
+            ["version 4 may serve, but its retrain was cut off"],
+        ),
     ],
 )
 def test_waiting(values, waits):
