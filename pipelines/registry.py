@@ -225,6 +225,7 @@ class Registry:
     def _serve(self, change: Change) -> Change:
         """Write the change down, then tell people, then move the alias."""
         standing, after = self.standing(), str(change.after)
+        _check_unmoved(standing.champion, change)
         with self.answers():
             self.client.set_registered_model_tag(self.model, standing.next_tag(), encode(change))
             if change.kind == "rollback":
@@ -235,13 +236,8 @@ class Registry:
                 self.client.delete_model_version_tag(self.model, after, "rolled_back")
             if change.before:
                 self.client.set_registered_model_alias(self.model, PREVIOUS, str(change.before))
-            # as late as can be, since MLflow cannot compare and set
-            champion = self.standing().champion
-            if champion != change.before:
-                raise PromotionError(
-                    f"{_name(champion).capitalize()} became champion while version {after} was about to "
-                    f"replace {_name(change.before)}: look at `maskloop status`, then decide again."
-                )
+            # again, as late as can be, since MLflow cannot compare and set
+            _check_unmoved(self.standing().champion, change)
             self.client.set_registered_model_alias(self.model, CHAMPION, after)
         return change
 
@@ -271,6 +267,14 @@ def _version(entity: Any) -> Version:
         dict(entity.tags or {}),
         entity.creation_timestamp / 1000,
     )
+
+
+def _check_unmoved(champion: int, change: Change) -> None:
+    if champion != change.before:
+        raise PromotionError(
+            f"{_name(champion).capitalize()} became champion while version {change.after} was about to "
+            f"replace {_name(change.before)}: look at `maskloop status`, then decide again."
+        )
 
 
 def _name(number: int) -> str:
