@@ -120,7 +120,8 @@ def open_commit(
     try:
         _share(root, path)
         described = [f"{folder}.dvc" for folder in folders if (path / f"{folder}.dvc").is_file()]
-        _pull(worktree, [*described, *outputs], commit)
+        # outputs first: DVC says nothing, and leaves out those that come after a .dvc file
+        _pull(worktree, [*outputs, *described], commit)
         yield path
     finally:
         run(["git", "worktree", "remove", "--force", str(path)], root, _silent)
