@@ -12,8 +12,9 @@ from pipelines.changes import Standing
 from pipelines.errors import SnapshotError
 from pipelines.registry import Registry, Version
 from pipelines.shards import read_rows
-from pipelines.snapshot import read_snapshot
-from pipelines.versioning import branches_of, check_commit, file_at, open_commit, snapshot_at
+from pipelines.snapshot import PATH as SNAPSHOT
+from pipelines.snapshot import parse_snapshot, read_snapshot
+from pipelines.versioning import branches_of, check_commit, file_at, open_commit
 
 LOCK = Path("dvc.lock")
 ANNOTATIONS = "data/annotations"
@@ -86,7 +87,8 @@ def trace(registry: Registry, root: Path, number: int) -> Lineage:
     check_commit(root, commit)
     _check_lock(root, commit, version)
     masks, learnt = trained_on(root, commit)
-    branches, collected = tuple(branches_of(root, commit)), snapshot_at(root, commit).masks
+    branches = tuple(branches_of(root, commit))
+    collected = parse_snapshot(file_at(root, commit, SNAPSHOT)).masks
     return Lineage(ancestors, registry.url, changes, branches, collected, learnt, masks)
 
 
@@ -125,7 +127,7 @@ def _ancestors(
 
 def _check_lock(root: Path, commit: str, version: Version) -> None:
     """A version's commit must hold the dvc.lock that it was registered with."""
-    found = hashlib.md5(file_at(root, commit, LOCK), usedforsecurity=False).hexdigest()
+    found = hashlib.md5(file_at(root, commit, LOCK).encode(), usedforsecurity=False).hexdigest()
     if found != version.tags.get("dvc_lock_md5", found):
         raise SnapshotError(
             f"Commit {commit} holds another {LOCK} than version {version.number} was registered with: "
