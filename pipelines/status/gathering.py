@@ -138,9 +138,8 @@ def read_project(sources: Sources) -> Project:
     with LabelStudio(sources.label_studio, sources.token) as client:
         title = TITLE if sources.project is None else None
         project = find_project(client, sources.project, title)
-    return Project(
-        str(project["title"]), int(project["task_number"]), int(project["num_tasks_with_annotations"])
-    )
+    tasks, annotated = project["task_number"], project["num_tasks_with_annotations"]
+    return Project(str(project["title"]), int(tasks or 0), int(annotated or 0))
 
 
 def read_served(sources: Sources) -> str:

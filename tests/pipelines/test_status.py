@@ -66,6 +66,7 @@ def test_gather__data_registry_and_clicks(repository, registry, checkpoint, tmp_
     challenger = add(registry, checkpoint, decision="not improved: 5.00 against 4.00", noc90="5.0000")
     registry.promote(challenger, first, "for a look", force=True)
     registry.roll_back(because="no better")
+    add(registry, checkpoint, decision="not improved: 6.00 against 4.00")
     write(tmp_path / "journal", entry(0), entry(1, region="other"))
 
     status = gather(Sources(repository, mlflow=registry.url, journal=str(tmp_path / "journal")))
@@ -76,7 +77,7 @@ def test_gather__data_registry_and_clicks(repository, registry, checkpoint, tmp_
     assert "rolled back from version 2 to 1 by" in text
     assert "before it version 2, NoC@90 5.00, rolled back" in text
     assert "1 masks are set aside (sliver 1)" in text
-    assert "version 2 was kept back, not improved: 5.00 against 4.00" in text
+    assert "version 3 was kept back, not improved: 6.00 against 4.00" in text
     assert len(status.clicks.requests) == 2
 
     move_branch(repository, TRAINED_BRANCH, branch_commit(repository, SNAPSHOT_BRANCH), "")
