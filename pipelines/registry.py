@@ -1,22 +1,23 @@
 """Registry: the versions of the model, and the aliases that say which one serves.
 
 Aliases: `challenger` newest registered, `champion` served, `previous` served before. `champion` is written
-last, so an interrupted promotion leaves the old champion serving, and can be done again.
+last, so a promotion or rollback that is cut off leaves the old champion serving, and can be done again. What
+it was promoted over is read from the changes (`pipelines.changes`); the alias `previous` is for people.
 """
 
+import json
 import os
-from collections.abc import Iterator, Mapping
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from maskloop.checkpoint import load_checkpoint
+from pipelines.changes import Change, Standing, encode
 from pipelines.errors import PromotionError, RegistryError
 from pipelines.tracking import log_checkpoint, start_run
-
-if TYPE_CHECKING:
-    pass
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 # MLflow's own defaults wait for minutes before they say that nobody answers
@@ -29,12 +30,15 @@ _PATIENCE = {
 
 @dataclass(frozen=True)
 class Version:
-    """A registered checkpoint. `tags` hold sha256, git_sha, dvc_lock_md5, snapshot, noc85, noc90, reason."""
+    """A registered checkpoint. `tags` hold sha256, git_sha, dvc_lock_md5, snapshot, noc85, noc90, reason,
+    and what came of it: decision, promoted, rolled_back. `created` is in seconds of the epoch.
+    """
 
     number: int
     run_id: str
     source: str
     tags: Mapping[str, str]
+    created: float = 0.0
 
     @property
     def served_as(self) -> str:
@@ -54,19 +58,44 @@ class Registry:
         self.model = model
         self.client: MlflowClient = MlflowClient(tracking_uri=url, registry_uri=url)
 
-    def holder(self, alias: str) -> Version | None:
-        """The version that holds an alias."""
+    def standing(self) -> Standing:
+        """Aliases and changes of this moment; empty where nothing is registered."""
         with self.answers():
             models = self.client.search_registered_models(f"name = '{self.model}'")
-            number = models[0].aliases.get(alias) if models else None
-            return _version(self.client.get_model_version(self.model, number)) if number else None
+        if not models:
+            return Standing()
+        aliases = {alias: int(number) for alias, number in models[0].aliases.items()}
+        return Standing.read(aliases, models[0].tags)
+
+    def holder(self, alias: str) -> Version | None:
+        """The version that holds an alias."""
+        number = self.standing().aliases.get(alias)
+        return self.version(number) if number else None
+
+    def version(self, number: int) -> Version:
+        """Raises RegistryError when there is no such version."""
+        known = {version.number: version for version in self.versions()}
+        if number not in known:
+            raise RegistryError(
+                f"Version {number} of {self.model!r} is not registered at {self.url}; "
+                f"{_listed(known)}. `maskloop status` shows them."
+            )
+        return known[number]
+
+    def versions(self) -> list[Version]:
+        """All versions, oldest first."""
+        found: list[Any] = []
+        page: str | None = None
+        with self.answers():
+            while page is None or page:
+                answer = self.client.search_model_versions(f"name = '{self.model}'", page_token=page)
+                found += answer
+                page = answer.token or ""
+        return sorted(map(_version, found), key=lambda version: version.number)
 
     def find(self, tag: str, value: str) -> Version | None:
         """The newest version with this tag."""
-        with self.answers():
-            found = self.client.search_model_versions(f"name = '{self.model}'")
-        versions = sorted(map(_version, found), key=lambda version: version.number, reverse=True)
-        return next((version for version in versions if version.tags.get(tag) == value), None)
+        return next((one for one in reversed(self.versions()) if one.tags.get(tag) == value), None)
 
     def register(self, run_id: str, source: str, tags: Mapping[str, str]) -> Version:
         """A new version, as the challenger."""
@@ -79,9 +108,9 @@ class Registry:
 
     def ensure_champion(self, checkpoint: Path) -> Version:
         """The champion; where nobody is, `checkpoint` is registered and becomes it."""
-        champion = self.holder(CHAMPION)
-        if champion:
-            return champion
+        standing = self.standing()
+        if standing.champion:
+            return self.version(standing.champion)
         loaded = load_checkpoint(checkpoint)
         version = self.find("sha256", loaded.sha256)
         if version is None:
@@ -91,8 +120,8 @@ class Registry:
                 source = log_checkpoint(self.client, run_id, checkpoint)
                 self.client.set_terminated(run_id)
             version = self.register(run_id, source, tags)
-        self._set(CHAMPION, version)
-        return version
+        self._serve(Change("first", 0, version.number, "first checkpoint"))
+        return self.version(version.number)
 
     def download(self, version: Version, folder: Path) -> Path:
         """Fetch the checkpoint of a version into `folder`, checked against its digest."""
@@ -104,45 +133,117 @@ class Registry:
         load_checkpoint(found, version.tags.get("sha256"))
         return found
 
-    def promote(self, challenger: Version, compared_with: Version | None) -> None:
+    def description(self, version: Version) -> dict[str, Any]:
+        """The `config.json` of a version's checkpoint, which says how it was trained."""
+        from mlflow.artifacts import download_artifacts
+
+        source = f"{version.source}/config.json"
+        with self.answers(), tempfile.TemporaryDirectory() as folder:
+            file = download_artifacts(artifact_uri=source, dst_path=folder, tracking_uri=self.url)
+            return dict(json.loads(Path(file).read_text(encoding="utf-8")))
+
+    def run_tags(self, version: Version) -> dict[str, str]:
+        """Tags of the run that made a version, among them those of the decision."""
+        with self.answers():
+            return dict(self.client.get_run(version.run_id).data.tags) if version.run_id else {}
+
+    def run_metrics(self, version: Version) -> dict[str, float]:
+        """What was measured of a version, and of the champion beside it."""
+        with self.answers():
+            return dict(self.client.get_run(version.run_id).data.metrics) if version.run_id else {}
+
+    def promote(
+        self,
+        challenger: Version,
+        compared_with: Version | None,
+        because: str = "",
+        by: str = "",
+        force: bool = False,
+    ) -> Change | None:
         """Let `challenger` serve, if the champion is still the one that it was compared with.
 
+        Args:
+            challenger: serves afterwards.
+            compared_with: the champion that the decision rests on.
+            because: the reason, which is recorded.
+            by: who decided; the user of this process if left out.
+            force: also a version that was rolled back.
+
+        Returns:
+            What changed; None when the version served already.
+
         Raises:
+            PromotionError: another version became champion meanwhile, or the challenger was rolled back.
+        """
+        standing = self.standing()
+        if standing.champion == challenger.number:
+            return None
+        expected = compared_with.number if compared_with else 0
+        if standing.champion != expected:
+            raise PromotionError(
+                f"Version {challenger.number} was compared with {_name(expected)}, but the champion is "
+                f"{_name(standing.champion)} by now: run the flow again."
+            )
+        undone = standing.rolled_back(challenger.number)
+        if undone and not force:
+            raise PromotionError(
+                f"Version {challenger.number} was rolled back ({undone}). "
+                f"If it shall serve again: `maskloop promote {challenger.number} --force`."
+            )
+        change = Change("promotion", expected, challenger.number, because, forced=force)
+        return self._serve(replace(change, by=by) if by else change)
+
+    def roll_back(self, to: int = 0, because: str = "", by: str = "") -> Change | None:
+        """Undo the last promotion, or let version `to` serve again.
+
+        Returns:
+            What changed; None when that version serves already, or the last change was a rollback: a second
+            call undoes nothing more, and going further back takes the version's number.
+
+        Raises:
+            RegistryError: there is nothing to go back to, or `to` has never served.
             PromotionError: another version became champion meanwhile.
         """
-        champion = self.holder(CHAMPION)
-        if champion and champion.number == challenger.number:
-            return
-        if (champion and champion.number) != (compared_with and compared_with.number):
-            raise PromotionError(
-                f"Version {challenger.number} was compared with {_name(compared_with)}, but the champion is "
-                f"{_name(champion)} by now: run the flow again."
+        standing = self.standing()
+        if standing.champion == to or (not to and standing.brought_back_from()):
+            return None
+        target = self.version(to or standing.replaced() or self._nothing_before(standing))
+        if not standing.has_served(target.number):
+            raise RegistryError(
+                f"Version {target.number} has never served, so there is no going back to it: "
+                f"`maskloop promote {target.number}`."
             )
-        if champion:
-            self._set(PREVIOUS, champion)
-        self._set(CHAMPION, challenger)
+        change = Change("rollback", standing.champion, target.number, because)
+        return self._serve(replace(change, by=by) if by else change)
 
-    def roll_back(self) -> Version:
-        """Let the previous champion serve again; the one that served becomes `previous`.
+    def _nothing_before(self, standing: Standing) -> int:
+        raise RegistryError(
+            f"Model {self.model!r} has no previous champion: {_name(standing.champion)} was promoted over "
+            "none, so there is nothing to roll back to."
+        )
 
-        Raises:
-            RegistryError: there is no previous champion.
-        """
-        champion, previous = self.holder(CHAMPION), self.holder(PREVIOUS)
-        if previous is None:
-            raise RegistryError(f"Model {self.model!r} has no previous champion: nothing to roll back to.")
-        self._set(CHAMPION, previous)
-        if champion:
-            self._set(PREVIOUS, champion)
-        return previous
+    def _serve(self, change: Change) -> Change:
+        """Write the change down, then tell people, then move the alias."""
+        standing, after = self.standing(), str(change.after)
+        _check_unmoved(standing.champion, change)
+        with self.answers():
+            self.client.set_registered_model_tag(self.model, standing.next_tag(), encode(change))
+            if change.kind == "rollback":
+                self.client.set_model_version_tag(self.model, str(change.before), "rolled_back", str(change))
+            else:
+                self.client.set_model_version_tag(self.model, after, "promoted", str(change))
+            if "rolled_back" in self.version(change.after).tags:
+                self.client.delete_model_version_tag(self.model, after, "rolled_back")
+            if change.before:
+                self.client.set_registered_model_alias(self.model, PREVIOUS, str(change.before))
+            # again, as late as can be, since MLflow cannot compare and set
+            _check_unmoved(self.standing().champion, change)
+            self.client.set_registered_model_alias(self.model, CHAMPION, after)
+        return change
 
     def tag(self, version: Version, name: str, value: str) -> None:
         with self.answers():
             self.client.set_model_version_tag(self.model, str(version.number), name, value)
-
-    def _set(self, alias: str, version: Version) -> None:
-        with self.answers():
-            self.client.set_registered_model_alias(self.model, alias, str(version.number))
 
     @contextmanager
     def answers(self) -> Iterator[None]:
@@ -159,8 +260,27 @@ class Registry:
 
 
 def _version(entity: Any) -> Version:
-    return Version(int(entity.version), str(entity.run_id or ""), str(entity.source), dict(entity.tags or {}))
+    return Version(
+        int(entity.version),
+        str(entity.run_id or ""),
+        str(entity.source),
+        dict(entity.tags or {}),
+        entity.creation_timestamp / 1000,
+    )
 
 
-def _name(version: Version | None) -> str:
-    return f"version {version.number}" if version else "no champion"
+def _check_unmoved(champion: int, change: Change) -> None:
+    if champion != change.before:
+        raise PromotionError(
+            f"{_name(champion).capitalize()} became champion while version {change.after} was about to "
+            f"replace {_name(change.before)}: look at `maskloop status`, then decide again."
+        )
+
+
+def _name(number: int) -> str:
+    return f"version {number}" if number else "no champion"
+
+
+def _listed(known: Iterable[int]) -> str:
+    numbers = ", ".join(map(str, sorted(known)))
+    return f"known are {numbers}" if numbers else "nothing is registered there yet"

@@ -11,6 +11,7 @@ A person's checkout is never touched or locked: code comes from HEAD, data from 
 import fcntl
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -185,6 +186,75 @@ def _take_data(worktree: Worktree) -> None:
         raise SnapshotError(
             f"The data of {SNAPSHOT_BRANCH} is not in the DVC cache of {worktree.root} or its remote: {error}"
         ) from error
+
+
+@contextmanager
+def open_commit(
+    root: Path, commit: str, folders: Sequence[str], outputs: Sequence[str] = ()
+) -> Iterator[Path]:
+    """A checkout of a commit to look at, with some of its data as it was then; removed at the end.
+
+    `folders` are of `DATA`, and may be missing; `outputs` are files that the stages made. No branch is made,
+    and the checkout lies outside the repository.
+
+    Raises:
+        SnapshotError: `root` has no such commit, or the data is neither in the DVC cache nor in the remote.
+    """
+    check_commit(root, commit)
+    with tempfile.TemporaryDirectory(prefix="maskloop-") as scratch:
+        path = Path(scratch) / "commit"
+        run(["git", "worktree", "add", "--quiet", "--detach", str(path), commit], root, _silent)
+        try:
+            _share(root, path)
+            described = [f"{folder}.dvc" for folder in folders if (path / f"{folder}.dvc").is_file()]
+            # outputs first: DVC says nothing, and leaves out those that come after a .dvc file
+            _pull(Worktree(root, path, "", _silent), [*outputs, *described], commit)
+            yield path
+        finally:
+            run(["git", "worktree", "remove", "--force", str(path)], root, _silent)
+
+
+def _pull(worktree: Worktree, wanted: Sequence[str], commit: str) -> None:
+    if not wanted:
+        return
+    try:
+        worktree.dvc("pull", *wanted)
+    except CommandError as error:
+        raise SnapshotError(
+            f"The data of commit {commit} is not in the DVC cache of {worktree.root} or its remote; the "
+            "repository that retrained has it: `dvc push` there, or name its storage with "
+            f"`dvc remote modify`. {error}"
+        ) from error
+
+
+def check_commit(root: Path, commit: str) -> None:
+    """Raises SnapshotError when the repository does not hold a commit, CommandError when it is none."""
+    run(["git", "rev-parse", "--git-dir"], root, _silent)
+    try:
+        run(["git", "cat-file", "-e", f"{commit}^{{commit}}"], root, _silent)
+    except CommandError as error:
+        raise SnapshotError(
+            f"Commit {commit} is not in {root}: fetch it from the repository that retrained, "
+            "with `git fetch <repository> 'refs/heads/retrain/*:refs/remotes/retrain/*'`."
+        ) from error
+
+
+def file_at(root: Path, commit: str, path: Path) -> str:
+    """A file as it was at a commit.
+
+    Raises:
+        SnapshotError: the commit holds no such file.
+    """
+    try:
+        return run(["git", "show", f"{commit}:{path.as_posix()}"], root, _silent)
+    except CommandError as error:
+        raise SnapshotError(f"Commit {commit} holds no {path.as_posix()}: is it a retrain's?") from error
+
+
+def branches_of(root: Path, commit: str) -> list[str]:
+    """The branches of retrains that hold a commit."""
+    names = ["git", "for-each-ref", "--format=%(refname:short)", f"--contains={commit}"]
+    return run([*names, "refs/heads/retrain/", "refs/remotes/"], root, _silent).split()
 
 
 def _share(root: Path, path: Path) -> None:

@@ -1,6 +1,9 @@
 """With a real MLflow, in a SQLite file."""
 
 import json
+import multiprocessing
+import os
+import signal
 
 import pytest
 
@@ -9,6 +12,7 @@ from maskloop.errors import CheckpointError
 from pipelines.errors import PromotionError, RegistryError
 from pipelines.registry import Registry
 from pipelines.tracking import log_checkpoint, log_result, start_run
+from tests.pipelines.conftest import REPOSITORY
 
 
 @pytest.fixture(scope="module")
@@ -55,16 +59,65 @@ def test_register__is_the_challenger_and_found_by_its_tag(registry, checkpoint):
     assert registry.holder("champion").number == 1
 
 
-def test_promote_and_roll_back(registry, checkpoint):
+def test_promote_and_roll_back__a_second_call_changes_nothing(registry, checkpoint):
+    champion = registry.ensure_champion(checkpoint)
+    challenger = add(registry, checkpoint)
+    done = registry.promote(challenger, champion, "fewer clicks", "somebody")
+    assert (done.before, done.after, done.because, done.by) == (1, 2, "fewer clicks", "somebody")
+    assert registry.holder("champion").tags["promoted"].endswith("promoted by somebody: fewer clicks")
+    assert registry.holder("previous").number == 1
+    before = registry.standing()
+    assert registry.promote(challenger, champion) is None
+    assert registry.standing() == before
+
+    undone = registry.roll_back(because="masks leak")
+    assert (undone.kind, undone.before, undone.after) == ("rollback", 2, 1)
+    assert "masks leak" in registry.version(2).tags["rolled_back"]
+    before = registry.standing()
+    assert registry.roll_back() is None, "twice is once, not back again"
+    assert registry.roll_back(to=1) is None
+    assert registry.standing() == before
+    assert (before.champion, before.since) == (1, undone.at)
+    assert [change.kind for change in before.changes] == ["first", "promotion", "rollback"]
+
+
+def test_promote__rolled_back_version_serves_again_only_by_force(registry, checkpoint):
     champion = registry.ensure_champion(checkpoint)
     challenger = add(registry, checkpoint)
     registry.promote(challenger, champion)
-    assert registry.holder("champion").number == 2
-    assert registry.holder("previous").number == 1
-    registry.promote(challenger, champion)
-    assert registry.holder("previous").number == 1, "promoting twice is promoting once"
-    assert registry.roll_back().number == 1
-    assert (registry.holder("champion").number, registry.holder("previous").number) == (1, 2)
+    registry.roll_back()
+    with pytest.raises(PromotionError, match=r"Version 2 was rolled back.*maskloop promote 2 --force"):
+        registry.promote(challenger, champion)
+    assert registry.holder("champion").number == 1
+    assert registry.promote(challenger, champion, force=True).forced
+    assert "rolled_back" not in registry.holder("champion").tags
+    assert registry.standing().rolled_back(2) is None
+
+
+def test_roll_back__to_any_that_has_served(registry, checkpoint):
+    champion = registry.ensure_champion(checkpoint)
+    second, third, never = (add(registry, checkpoint) for _ in range(3))
+    registry.promote(second, champion)
+    registry.promote(third, second)
+    assert registry.roll_back().after == 2
+    assert registry.roll_back(to=1).after == 1, "further back by its number"
+    with pytest.raises(RegistryError, match=r"Version 4 has never served.*maskloop promote 4"):
+        registry.roll_back(to=never.number)
+    with pytest.raises(RegistryError, match=r"Version 9 .* is not registered.*known are 1, 2, 3, 4"):
+        registry.roll_back(to=9)
+    fourth = add(registry, checkpoint)
+    registry.promote(fourth, champion)
+    assert registry.roll_back().after == 1, "over which it was promoted, not what served before that"
+
+
+def test_roll_back__promoted_before_changes_were_written_down(registry, checkpoint):
+    add(registry, checkpoint)
+    add(registry, checkpoint)
+    registry.client.set_registered_model_alias("maskloop", "previous", "1")
+    registry.client.set_registered_model_alias("maskloop", "champion", "2")
+    assert registry.standing().since == ""
+    assert registry.roll_back().after == 1
+    assert registry.roll_back() is None
 
 
 def test_promote__champion_moved_meanwhile(registry, checkpoint):
@@ -74,6 +127,22 @@ def test_promote__champion_moved_meanwhile(registry, checkpoint):
     with pytest.raises(PromotionError, match="Version 3 was compared with version 1"):
         registry.promote(second, champion)
     assert registry.holder("champion").number == first.number
+
+
+def test_serve__another_became_champion_at_the_last_moment(registry, checkpoint, monkeypatch):
+    champion = registry.ensure_champion(checkpoint)
+    challenger = add(registry, checkpoint)
+    other = add(registry, checkpoint)
+    write = registry.client.set_model_version_tag
+
+    def write_while_another_promotes(*arguments):
+        write(*arguments)
+        Registry(registry.url).client.set_registered_model_alias("maskloop", "champion", str(other.number))
+
+    monkeypatch.setattr(registry.client, "set_model_version_tag", write_while_another_promotes)
+    with pytest.raises(PromotionError, match="Version 3 became champion while version 2"):
+        registry.promote(challenger, champion)
+    assert registry.holder("champion").number == other.number
 
 
 def test_roll_back__nothing_to_go_back_to(registry, checkpoint):
@@ -120,3 +189,71 @@ def test_log_result__metrics_curve_params_and_files(registry, tmp_path):
     assert sorted((point.step, point.value) for point in history) == [(1, 0.5), (2, 0.75)]
     files = {item.path for item in registry.client.list_artifacts(run_id)}
     assert files == {"dvc.lock", "params.yaml", "reports", "snapshot.json"}
+
+
+WRITES = (
+    "set_registered_model_tag",
+    "set_model_version_tag",
+    "delete_model_version_tag",
+    "set_registered_model_alias",
+)
+STEPS = {
+    # of a version that was rolled back once, so that every kind of write happens
+    "promote": lambda registry: registry.promote(registry.version(2), registry.version(1), force=True),
+    "roll_back": lambda registry: registry.roll_back(because="test"),
+}
+
+
+def die_at_write(url, step, number, afterwards):
+    """Run a step, and end as by kill -9 just before, or just after, its write `number`."""
+    registry = Registry(url)
+    count = 0
+
+    def dying(write):
+        def call(*arguments):
+            nonlocal count
+            count += 1
+            if count == number and not afterwards:
+                os.kill(os.getpid(), signal.SIGKILL)
+            write(*arguments)
+            if count == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        return call
+
+    for name in WRITES:
+        setattr(registry.client, name, dying(getattr(registry.client, name)))
+    STEPS[step](registry)
+
+
+@pytest.mark.parametrize(
+    ("step", "back", "writes", "old", "new"),
+    [("promote", "roll_back", 5, 1, 2), ("roll_back", "promote", 4, 2, 1)],
+)
+def test_change__killed_at_each_write_and_repeated(
+    registry, checkpoint, monkeypatch, step, back, writes, old, new
+):
+    first = registry.ensure_champion(checkpoint)
+    registry.promote(add(registry, checkpoint), first)
+    if old == 1:
+        registry.roll_back()
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+    processes = multiprocessing.get_context("forkserver")  # imports MLflow once, and forks before it is used
+    processes.set_forkserver_preload(["mlflow", "tests.pipelines.test_registry"])
+    for number, afterwards in [*((number, False) for number in range(2, writes + 1)), (writes, True)]:
+        begin = registry.standing()
+        assert begin.champion == old
+        process = processes.Process(target=die_at_write, args=(registry.url, step, number, afterwards))
+        process.start()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+        left = registry.standing()
+        assert left.champion == (new if afterwards else old), f"killed at write {number}"
+        assert left.changes[: len(begin.changes)] == begin.changes
+        assert len(left.changes) == len(begin.changes) + afterwards
+        STEPS[step](registry)
+        done = registry.standing()
+        assert (done.champion, len(done.changes)) == (new, len(begin.changes) + 1)
+        assert STEPS[step](registry) is None
+        assert registry.standing() == done
+        STEPS[back](registry)
