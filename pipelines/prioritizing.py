@@ -15,10 +15,12 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
+from maskloop.datasets import open_dataset
 from maskloop.errors import MaskloopError
 from maskloop.images import decode_image
 from maskloop.selection import (
@@ -27,9 +29,12 @@ from maskloop.selection import (
     Calibration,
     Describer,
     Labelled,
+    Measurable,
     Profile,
     Ranked,
     described,
+    fit,
+    measure,
     profile,
     rank_profiles,
     shuffled,
@@ -37,6 +42,8 @@ from maskloop.selection import (
 from maskloop.selection.store import ProfileStore
 from pipelines.interface import read_interface
 from pipelines.preannotation import ImageSource, Model
+from pipelines.shards import newest_masks, read_rows
+from pipelines.snapshot import read_snapshot
 from pipelines.stack.errors import RefusedError
 from pipelines.stack.label_studio import UNLABELLED, LabelStudio
 
@@ -47,6 +54,9 @@ CHUNK = 50
 """Tasks that are asked for, and whose predictions are stored, in one request."""
 MOST_LABELLED = 2000
 """Labelled tasks, the newest ones, that others are compared with."""
+
+LISTED = 20
+"""Tasks that a report names."""
 
 Say = Callable[[str], None]
 Task = dict[str, Any]
@@ -147,6 +157,57 @@ def prioritize(
         say(f"left out: {failure}")
     say(str(outcome))
     return outcome
+
+
+def calibration(model: Model, file: Path | None, labelled: Path | None, say: Say) -> Calibration | None:
+    """The calibration to rank by: read from a file, fitted to labelled images, or None: the default.
+
+    Args:
+        model: what will answer the clicks.
+        file: of a calibration; with labelled images it is written instead.
+        labelled: Parquet of images with objects that the model was not trained on, such as the prepared test
+            images; a simulated annotator labels them.
+        say: is told what the fit is worth.
+    """
+    if labelled is None:
+        return None if file is None else Calibration.read(file)
+    samples = open_dataset("parquet", labelled)
+    measured = list(measure(cast(Measurable, model.segmenter), samples))
+    fitted = fit([one.profile for one in measured], [one.clicks for one in measured], model.version)
+    say(f"calibrated by {fitted.images} images, of {fitted.clicks:.1f} clicks a mask on average")
+    if file is not None:
+        fitted.write(file)
+    return fitted
+
+
+def collected_labels(root: Path, project: int) -> dict[int, str]:
+    """The most frequent label of each task whose masks were collected into the repository at `root`."""
+    snapshot = read_snapshot(root)
+    if not snapshot.shards:
+        return {}
+    rows = newest_masks(read_rows(root, snapshot).to_pandas())
+    rows = rows[rows["project_id"] == project]
+    return {int(task): str(labels.mode()[0]) for task, labels in rows.groupby("task_id")["label"]}
+
+
+def markdown(outcome: Outcome, url: str, project: int) -> str:
+    """What a run did, for people: the first tasks of the order, and what failed."""
+    rows = zip(outcome.order[:LISTED], outcome.clicks[:LISTED], strict=True)
+    return "\n".join(
+        [
+            f"{outcome}.",
+            f"The tab *{VIEW}* shows the order, and *Label Tasks As Displayed* follows it.",
+            "",
+            "| place | task | clicks expected for a mask |",
+            "| ---: | --- | ---: |",
+            *(
+                f"| {place} | [{task}]({url}/projects/{project}/data?task={task}) | {clicks:.1f} |"
+                for place, (task, clicks) in enumerate(rows, start=1)
+            ),
+            "",
+            *(f"- left out: {failure}" for failure in outcome.failed),
+        ]
+    )
 
 
 def _rank(

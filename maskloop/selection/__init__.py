@@ -13,6 +13,7 @@ from maskloop.selection.choosing import (
     shuffled,
 )
 from maskloop.selection.cost import Calibration, fit
+from maskloop.selection.measuring import Measurable, Measured, measure
 from maskloop.selection.profiles import SIGNALS, Describer, ProbeConfig, Profile, described, profile
 
 __all__ = [
@@ -25,11 +26,14 @@ __all__ = [
     "Calibration",
     "Describer",
     "Labelled",
+    "Measurable",
+    "Measured",
     "ProbeConfig",
     "Profile",
     "Ranked",
     "described",
     "fit",
+    "measure",
     "profile",
     "rank",
     "rank_profiles",

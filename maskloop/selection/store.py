@@ -15,7 +15,7 @@ from typing import Self
 import numpy as np
 
 from maskloop.errors import SelectionError
-from maskloop.selection.profiles import SIGNALS, ProbeConfig, Profile, Vector
+from maskloop.selection.profiles import SIGNALS, ProbeConfig, Profile
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS profiles (
@@ -62,10 +62,11 @@ class ProfileStore:
         """The profile of the image with this sha256. One without probes was made of what is labelled."""
         query = "SELECT probes, entropy, descriptor FROM profiles WHERE model = ? AND image = ?"
         row = self._file.execute(query, (self._model, image)).fetchone()
-        if row is None:
+        try:
+            probes = np.frombuffer(row[0], np.float32).reshape(-1, len(SIGNALS))
+            return Profile(probes, float(row[1]), np.frombuffer(row[2], np.float16).astype(np.float32))
+        except (TypeError, ValueError):  # there is none, or it is damaged: it is made anew
             return None
-        probes = np.frombuffer(row[0], np.float32).reshape(-1, len(SIGNALS))
-        return Profile(probes, row[1], _read_half(row[2]))
 
     def put(self, image: str, profile: Profile) -> None:
         """Keep a profile."""
@@ -84,7 +85,3 @@ class ProfileStore:
         """Remember what an address names, so that it need not be fetched again."""
         with self._file:
             self._file.execute("INSERT OR REPLACE INTO images VALUES (?, ?)", (reference, image))
-
-
-def _read_half(data: bytes) -> Vector:
-    return np.frombuffer(data, np.float16).astype(np.float32)

@@ -9,12 +9,13 @@ from pipelines.cli.costs import model_info
 from pipelines.cli.measuring import evaluate, report
 from pipelines.cli.networks import ablate, train
 from pipelines.cli.predicting import predict
+from pipelines.cli.prioritize import prioritize
 from pipelines.cli.stack import demo, doctor, up
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 COMMANDS = (
     *(predict, evaluate, report, train, ablate, model_info),
-    *(up, demo, connect, doctor, preannotate, clicks),
+    *(up, demo, connect, doctor, preannotate, prioritize, clicks),
 )
 for command in COMMANDS:
     app.command()(command)

@@ -53,3 +53,12 @@ READS_CONFIDENCE = Calibration(
     images=20,
 )
 """Expects as many clicks as the mean of the first signal says."""
+
+READS_DOUBT = Calibration(
+    mean=(0.0,) * _FEATURES,
+    spread=(1.0,) * _FEATURES,
+    weights=(-20.0, *(0.0,) * (_FEATURES - 1)),
+    clicks=21.0,
+    images=20,
+)
+"""Expects 1 click where `Striped` has no doubt, and 11 where its doubt is 100."""
