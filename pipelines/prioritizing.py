@@ -21,8 +21,6 @@ from typing import Any, cast
 import numpy as np
 
 from maskloop.datasets import open_dataset
-from maskloop.errors import MaskloopError
-from maskloop.images import decode_image
 from maskloop.selection import (
     GAIN,
     RANDOM,
@@ -32,23 +30,22 @@ from maskloop.selection import (
     Measurable,
     Profile,
     Ranked,
-    described,
+    check_strategy,
     fit,
     measure,
-    profile,
     rank_profiles,
     shuffled,
 )
 from maskloop.selection.store import ProfileStore
+from pipelines.connection import RANKING
 from pipelines.interface import read_interface
+from pipelines.looking import Looking
 from pipelines.preannotation import ImageSource, Model
 from pipelines.shards import newest_masks, read_rows
 from pipelines.snapshot import read_snapshot
 from pipelines.stack.errors import RefusedError
 from pipelines.stack.label_studio import UNLABELLED, LabelStudio
 
-PREFIX = "priority-"
-"""Of the versions that rankings are stored under."""
 VIEW = "by expected clicks"
 CHUNK = 50
 """Tasks that are asked for, and whose predictions are stored, in one request."""
@@ -82,6 +79,9 @@ class Plan:
     calibration: Calibration | None = None
     seed: int = 0
     chunk: int = CHUNK
+
+    def __post_init__(self) -> None:
+        check_strategy(self.strategy)
 
 
 @dataclass
@@ -133,12 +133,11 @@ def prioritize(
         say: is told how far it is.
 
     Raises:
-        SelectionError: no such strategy.
         StackError: Label Studio does not answer. What is wrong with one task costs only that one.
     """
     about = client.project_numbered(project)
     key = read_interface(about["label_config"] or "").image_key
-    looking = _Looking(images, cast(Describer, model.segmenter), store, key, client.url)
+    looking = Looking(images, cast(Describer, model.segmenter), store, key, client.url)
     tasks, ranked = _rank(client, project, looking, plan, say)
     outcome = Outcome(
         order=tuple(tasks[one.index]["id"] for one in ranked),
@@ -211,7 +210,7 @@ def markdown(outcome: Outcome, url: str, project: int) -> str:
 
 
 def _rank(
-    client: LabelStudio, project: int, looking: "_Looking", plan: Plan, say: Say
+    client: LabelStudio, project: int, looking: "Looking", plan: Plan, say: Say
 ) -> tuple[list[Task], list[Ranked]]:
     """The tasks that could be looked at, and their order."""
     tasks = _drawn([task for page in client.unlabelled(project) for task in page], plan)
@@ -247,7 +246,7 @@ def _drawn(tasks: list[Task], plan: Plan) -> list[Task]:
     return sorted(kept, key=lambda task: int(task["id"]))
 
 
-def _labelled(client: LabelStudio, project: int, looking: "_Looking", plan: Plan) -> Labelled:
+def _labelled(client: LabelStudio, project: int, looking: "Looking", plan: Plan) -> Labelled:
     """What the newest labelled tasks look like, and their labels where these are known."""
     tasks = [task for page in client.labelled(project) for task in page]
     newest = sorted(tasks, key=lambda task: str(task["updated_at"]))[-MOST_LABELLED:]
@@ -258,53 +257,14 @@ def _labelled(client: LabelStudio, project: int, looking: "_Looking", plan: Plan
     return Labelled(np.stack([descriptor for _, descriptor in found]), labels)
 
 
-class _Looking:
-    """Looks at the images of tasks, at each of them once."""
-
-    def __init__(
-        self, images: ImageSource, segmenter: Describer, store: ProfileStore, key: str, server: str
-    ) -> None:
-        self._images, self._segmenter, self._store = images, segmenter, store
-        self._key, self._server = key, server
-        self.looked = 0
-        self.failed: list[str] = []
-
-    def profile(self, task: Task, clicks: bool = True) -> Profile | None:
-        """The profile of a task's image; without `clicks` it needs no probes. None if it cannot be read."""
-        reference = str(task["data"].get(self._key, ""))
-        known = self._store.image(self._server + reference)
-        if known is not None and (kept := self._kept(known, clicks)) is not None:
-            return kept
-        try:
-            data = self._images.image(reference)
-            digest = sha256(data).hexdigest()
-            made = self._kept(digest, clicks) or self._look(data, digest, clicks)
-        except MaskloopError as error:
-            self.failed.append(f"task {task['id']}: {error}")
-            return None
-        self._store.remember(self._server + reference, digest)
-        return made
-
-    def _kept(self, digest: str, clicks: bool) -> Profile | None:
-        kept = self._store.get(digest)
-        return kept if kept is not None and (len(kept.probes) or not clicks) else None
-
-    def _look(self, data: bytes, digest: str, clicks: bool) -> Profile:
-        image = decode_image(data)
-        made = profile(self._segmenter, image) if clicks else described(self._segmenter, image)
-        self._store.put(digest, made)
-        self.looked += 1
-        return made
-
-
 def _ours(version: str) -> bool:
-    return version.startswith(PREFIX)
+    return version.startswith(RANKING)
 
 
 def _version(order: Sequence[int], model: str, strategy: str, sources: Mapping[str, int]) -> str:
     """The same for the same ranking beside the same masks, so that doing it again changes nothing."""
     made_of = json.dumps([order, model, strategy, sources], sort_keys=True)
-    return PREFIX + sha256(made_of.encode()).hexdigest()[:8]
+    return RANKING + sha256(made_of.encode()).hexdigest()[:8]
 
 
 def _write(client: LabelStudio, about: Mapping[str, Any], outcome: Outcome, chunk: int) -> None:

@@ -88,7 +88,7 @@ def rank(
     Raises:
         SelectionError: no such strategy.
     """
-    _check(strategy)
+    check_strategy(strategy)
     if strategy == RANDOM and budget is None:
         return shuffled(len(images), seed)
     if not isinstance(labelled, Labelled):
@@ -115,7 +115,7 @@ def rank_profiles(
     seed: int = 0,
 ) -> list[Ranked]:
     """The same for images that were profiled before."""
-    _check(strategy)
+    check_strategy(strategy)
     if not profiles:
         return []
     clicks = (calibration or Calibration.default()).expected_clicks(profiles)
@@ -129,7 +129,8 @@ def rank_profiles(
     return _in_order(scores[strategy](), clicks, budget)
 
 
-def _check(strategy: str) -> None:
+def check_strategy(strategy: str) -> None:
+    """SelectionError when there is no such strategy."""
     if strategy not in STRATEGIES:
         raise SelectionError(f"unknown strategy {strategy!r}; known are {', '.join(STRATEGIES)}")
 
