@@ -5,6 +5,7 @@ loses one at most.
 """
 
 import json
+import math
 import sqlite3
 from dataclasses import asdict
 from hashlib import sha256
@@ -64,7 +65,8 @@ class ProfileStore:
         row = self._file.execute(query, (self._model, image)).fetchone()
         try:
             probes = np.frombuffer(row[0], np.float32).reshape(-1, len(SIGNALS))
-            return Profile(probes, float(row[1]), np.frombuffer(row[2], np.float16).astype(np.float32))
+            entropy = math.nan if row[1] is None else float(row[1])  # SQLite has no NaN
+            return Profile(probes, entropy, np.frombuffer(row[2], np.float16).astype(np.float32))
         except (TypeError, ValueError):  # there is none, or it is damaged: it is made anew
             return None
 

@@ -30,7 +30,8 @@ class Images:
         self.fetched += 1
         if not reference.isdecimal():
             raise LabelStudioError(f"Image {reference!r}: Label Studio answered 404.")
-        return cv2.imencode(".png", image(int(reference), (int(reference) % 7, 0)))[1].tobytes()
+        pixels = image(int(reference), (int(reference) % 7, 0))
+        return cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))[1].tobytes()
 
 
 class FakeLabelStudio:
