@@ -11,7 +11,9 @@ one goes on where it stopped.
 """
 
 import json
+import math
 import random
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -186,7 +188,10 @@ def collected_labels(root: Path, project: int) -> dict[int, str]:
         return {}
     rows = newest_masks(read_rows(root, snapshot).to_pandas())
     rows = rows[rows["project_id"] == project]
-    return {int(task): str(labels.mode()[0]) for task, labels in rows.groupby("task_id")["label"]}
+    labels: dict[int, Counter[str]] = defaultdict(Counter)
+    for task, label in zip(rows["task_id"], rows["label"], strict=True):
+        labels[int(task)][str(label)] += 1
+    return {task: counts.most_common(1)[0][0] for task, counts in labels.items()}
 
 
 def markdown(outcome: Outcome, url: str, project: int) -> str:
@@ -200,13 +205,17 @@ def markdown(outcome: Outcome, url: str, project: int) -> str:
             "| place | task | clicks expected for a mask |",
             "| ---: | --- | ---: |",
             *(
-                f"| {place} | [{task}]({url}/projects/{project}/data?task={task}) | {clicks:.1f} |"
+                f"| {place} | [{task}]({url}/projects/{project}/data?task={task}) | {_number(clicks)} |"
                 for place, (task, clicks) in enumerate(rows, start=1)
             ),
             "",
             *(f"- left out: {failure}" for failure in outcome.failed),
         ]
     )
+
+
+def _number(clicks: float) -> str:
+    return "" if math.isnan(clicks) else f"{clicks:.1f}"
 
 
 def _rank(

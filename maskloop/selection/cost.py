@@ -113,11 +113,17 @@ def fit(profiles: Sequence[Profile], clicks: Sequence[float] | Array, model: str
     errors = {penalty: _error_left_out(scaled, centred, penalty) for penalty in PENALTIES}
     weights = _ridge(scaled, min(errors, key=lambda penalty: errors[penalty])) @ centred
     return Calibration(
-        *(tuple(np.round(values, 6).tolist()) for values in (mean, spread, weights)),
+        mean=_rounded(mean),
+        spread=_rounded(spread),
+        weights=_rounded(weights),
         clicks=float(target.mean()),
         images=len(profiles),
         model=model,
     )
+
+
+def _rounded(values: Array) -> tuple[float, ...]:
+    return tuple(round(float(value), 6) for value in values)
 
 
 def _features(profiles: Sequence[Profile]) -> Array:
@@ -131,7 +137,7 @@ def _scaled(features: Array, mean: Array, spread: Array) -> Array:
 def _ridge(features: Array, penalty: float) -> Array:
     """(F, N): what turns targets into weights."""
     gram = features.T @ features + penalty * np.eye(features.shape[1])
-    return np.linalg.solve(gram, features.T)
+    return np.asarray(np.linalg.solve(gram, features.T), np.float64)
 
 
 def _error_left_out(features: Array, target: Array, penalty: float) -> float:
