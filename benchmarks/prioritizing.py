@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from scipy.stats import spearmanr
+from scipy.stats import rankdata
 
 from maskloop.datasets import open_dataset
 from maskloop.datasets.samples import Samples
@@ -80,13 +80,20 @@ def image_of(read: Callable[[], Any]) -> str:
 
 
 def spearman(one: np.ndarray, other: np.ndarray) -> float:
-    return float(spearmanr(one, other).statistic)
+    return float(correlations(one[None], other[None])[0])
+
+
+def correlations(ones: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Spearman's correlation of each row with the same row of the other; 0 where one of them is constant."""
+    ranks = [rankdata(values, axis=1) for values in (ones, others)]
+    first, second = (values - values.mean(axis=1, keepdims=True) for values in ranks)
+    size = np.sqrt((first**2).sum(axis=1) * (second**2).sum(axis=1))
+    return (first * second).sum(axis=1) / np.maximum(size, 1e-9)
 
 
 def interval(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
-    generator = np.random.default_rng(0)
-    draws = generator.integers(len(one), size=(DRAWS, len(one)))
-    low, high = np.nanquantile([spearman(one[draw], other[draw]) for draw in draws[:500]], [0.025, 0.975])
+    draws = np.random.default_rng(0).integers(len(one), size=(DRAWS, len(one)))
+    low, high = np.quantile(correlations(one[draws], other[draws]), [0.025, 0.975])
     return float(low), float(high)
 
 
@@ -121,9 +128,9 @@ def accuracy(arguments: argparse.Namespace) -> None:
         + ", ".join(f"{name} {int((sources == name).sum())}" for name in np.unique(sources))
     )
     print(f"{'predicted by':<24}{'Spearman':>9}   95 % interval")
-    estimates = {"ridge, cross-fitted": predicted}
+    estimates = {"fit, cross-fitted": predicted}
     estimates |= {
-        f"ridge, {count} places": cross_fitted([thinned(one, count) for one in profiles], clicks)
+        f"fit, {count} places": cross_fitted([thinned(one, count) for one in profiles], clicks)
         for count in (2, 3, 4)
     }
     estimates |= {"mean pixel entropy": np.array([one.entropy for one in profiles])}
@@ -135,9 +142,9 @@ def accuracy(arguments: argparse.Namespace) -> None:
         own = sources == name
         low, high = interval(predicted[own], clicks[own])
         correlation = spearman(predicted[own], clicks[own])
-        print(f"{'ridge, ' + name + ' alone':<24}{correlation:>9.2f}   {low:.2f} .. {high:.2f}")
+        print(f"{'fit, ' + name + ' alone':<24}{correlation:>9.2f}   {low:.2f} .. {high:.2f}")
     seeds = [spearman(cross_fitted(profiles, clicks, seed), clicks) for seed in range(10)]
-    print(f"ridge over ten draws of the folds: {min(seeds):.2f} .. {max(seeds):.2f}")
+    print(f"fit over ten draws of the folds: {min(seeds):.2f} .. {max(seeds):.2f}")
     error = np.abs(predicted - clicks).mean(), np.abs(clicks.mean() - clicks).mean()
     print(f"mean error {error[0]:.2f} clicks; of the mean alone {error[1]:.2f}")
     bins = np.array_split(np.argsort(predicted), BINS)
@@ -147,7 +154,8 @@ def accuracy(arguments: argparse.Namespace) -> None:
     if arguments.plot:
         draw(predicted, clicks, sources, bins, arguments.plot)
     if arguments.calibration:
-        version = Predictor.load(arguments.checkpoint).version
+        about = json.loads((arguments.checkpoint / "config.json").read_text(encoding="utf-8"))
+        version = f"{about['name']}-{about['sha256'][:8]}"
         fit(profiles, clicks, version).write(arguments.calibration)
 
 

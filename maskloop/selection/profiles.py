@@ -77,8 +77,8 @@ class Profile:
 
     @property
     def features(self) -> Vector:
-        """(F,): mean and spread of every signal over the clicks, which is what clicks are predicted from."""
-        return np.concatenate([self.probes.mean(axis=0), self.probes.std(axis=0)])
+        """(len(SIGNALS),): mean of every signal over the clicks, which is what clicks are predicted from."""
+        return np.asarray(self.probes.mean(axis=0), np.float32)
 
 
 def profile(segmenter: Describer, image: Image, config: ProbeConfig | None = None) -> Profile:
@@ -113,9 +113,9 @@ def _signals(
 
     confidence: mean probability of the mask's pixels. stability: IoU of its masks at two thresholds. passes:
     IoU with the first pass alone. noise: IoU with the mask of a click a few pixels off. entropy: bits of the
-    map for each pixel of the mask. hit: whether the mask holds the click. area: of the mask, logarithm of its
-    share of the image. edge: length of its outline for the outline of a disk as large. pieces: number of its
-    pieces, logarithm.
+    map for each pixel of the mask, logarithm. hit: whether the mask holds the click. area: of the mask,
+    logarithm of its share of the image. edge: length of its outline for the outline of a disk as large.
+    pieces: number of its pieces, logarithm.
     """
     mask = probability > MASK_THRESHOLD
     area = int(np.count_nonzero(mask))
@@ -127,7 +127,7 @@ def _signals(
         stability(probability, THRESHOLDS),
         intersection_over_union(_first_pass(first), mask),
         intersection_over_union(missed, mask),
-        float(entropy.sum(dtype=np.float64)) / area,
+        float(np.log(max(entropy.sum(dtype=np.float64) / area, 1e-4))),
         float(mask[round(click.row), round(click.col)]),
         float(np.log(area / mask.size)),
         _outline(mask) / float(np.sqrt(4 * np.pi * area)),

@@ -44,7 +44,7 @@ def profile_of(clicks: float, looks: Sequence[float]) -> Profile:
     return Profile(probes, 0.0, np.array(looks, np.float32))
 
 
-_FEATURES = 2 * len(SIGNALS)
+_FEATURES = len(SIGNALS)
 READS_CONFIDENCE = Calibration(
     mean=(0.0,) * _FEATURES,
     spread=(100.0,) * _FEATURES,
