@@ -214,26 +214,26 @@ def scale(arguments: argparse.Namespace) -> None:
     )
     print(f"{'images':>8}{'write s':>9}{'read s':>8}{'file MB':>9}{'rank s':>8}{'MB more':>9}")
     for count in arguments.count:
-        print(scale_line(count, seen, generator))
+        print(scale_line(count, seen, generator), flush=True)
 
 
 def scale_line(count: int, seen: list[Profile], generator: np.random.Generator) -> str:
-    """Keep and rank so many profiles, made of those seen and noise."""
+    """Keep and rank so many profiles, made of those seen and noise; seconds of a core."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "profiles.sqlite"
         with ProfileStore(path, "model") as store:
-            before = time.perf_counter()
+            before = time.process_time()
             for index in range(count):
                 store.put(f"{index:064x}", noisy(seen[index % len(seen)], generator))
-            written = time.perf_counter() - before
+            written = time.process_time() - before
             memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            before = time.perf_counter()
+            before = time.process_time()
             kept = [one for index in range(count) if (one := store.get(f"{index:064x}")) is not None]
-            read = time.perf_counter() - before
+            read = time.process_time() - before
         size = path.stat().st_size / 1e6
-    before = time.perf_counter()
+    before = time.process_time()
     assert len(rank_profiles(kept)) == count
-    ranked = time.perf_counter() - before
+    ranked = time.process_time() - before
     more = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory) / 1024
     return f"{count:>8}{written:>9.2f}{read:>8.2f}{size:>9.1f}{ranked:>8.2f}{more:>9.0f}"
 

@@ -2,9 +2,10 @@
 
 A weighted sum of what the probes of a profile told, fitted on images whose clicks are known: a simulated
 annotator labelled them, or people did. Each signal weighs as much as it goes along with the clicks, and one
-factor scales the sum (partial least squares with one component): signals that say the same support each other,
-so a few dozen images are enough, where a regression on each signal would follow chance. It is fitted for one
-checkpoint; for one fine-tuned from it the order of images stays meaningful sooner than the number of clicks.
+factor scales the sum (partial least squares with one component): signals that say the same support each
+other, so a few dozen images are enough, where a regression on each signal would follow chance. It is fitted
+for one checkpoint; for one fine-tuned from it the order of images stays meaningful sooner than the number of
+clicks.
 """
 
 import json
