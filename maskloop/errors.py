@@ -8,6 +8,7 @@ MaskloopError
   x DatasetError      a folder or file that does not hold the dataset asked for
   x TrainingError     a training run with impossible settings, or one that diverged
   x EvaluationError   a result file that cannot be read, or results that cannot be compared
+  x SelectionError    an unknown strategy, or a calibration that cannot be read or fitted
   x JournalError      a click journal that cannot be read, or a line of it that is damaged
 """
 
@@ -42,6 +43,10 @@ class TrainingError(MaskloopError):
 
 class EvaluationError(MaskloopError):
     """Results cannot be read, compared or asked for a figure."""
+
+
+class SelectionError(MaskloopError):
+    """Images cannot be put into an order, or a calibration cannot be read or fitted."""
 
 
 class JournalError(MaskloopError):

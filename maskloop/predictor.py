@@ -12,6 +12,7 @@ from typing import cast
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -229,6 +230,24 @@ class Predictor:
             Prediction(job.canvas if job.box is None else job.canvas.clipped(_widened(job.box)))
             for job in jobs
         ]
+
+    def describe(self, images: Sequence[Image]) -> list[npt.NDArray[np.float32]]:
+        """What images look like to the encoder, without a click: mean and spread of the channels of its maps.
+
+        Args:
+            images: (H, W, 3) uint8 RGB.
+
+        Returns:
+            Vectors of one length, to be compared with those of the same checkpoint alone.
+        """
+        return [self._description(self.prepare(image).overview) for image in images]
+
+    def _description(self, overview: Tensor) -> npt.NDArray[np.float32]:
+        with torch.inference_mode():
+            stem = self._coarse.encoder.stem(overview)
+            maps = self._coarse.encoder(stem)
+            pooled = [pool for one in maps for pool in (one.mean((0, 2, 3)), one.std((0, 2, 3)))]
+        return np.asarray(torch.cat(pooled).numpy(), np.float32)
 
     @property
     def _zoom_side(self) -> int:

@@ -22,6 +22,9 @@ WEBHOOK_ACTIONS = (
 )
 INSTRUCTION = "Click on the object. Add clicks until the mask fits, then accept and submit."
 
+RANKING = "priority-"
+"""Versions of predictions that `maskloop prioritize` makes begin with it."""
+
 CREATED, UPDATED, SAME = "created", "updated", "already so"
 
 BLOCKED = "reserved network address"
@@ -194,12 +197,14 @@ def ensure_settings(client: LabelStudio, project: int, wanted: Wanted) -> Step:
 def ensure_model_version(client: LabelStudio, project: int) -> Step:
     """The version whose scores Label Studio shows: the one that the backend answers with now.
 
-    Label Studio takes a version only when a prediction of it is stored.
+    Label Studio takes a version only when a prediction of it is stored. A ranking stays in force: it shows
+    the masks too, and without it tasks would come in another order.
     """
     backend = find_backend(client, project)
     version = str(backend["model_version"]) if backend else ""
-    if client.project_numbered(project)["model_version"] == version:
-        return Step("model version", SAME, version)
+    present = client.project_numbered(project)["model_version"] or ""
+    if present == version or present.startswith(RANKING):
+        return Step("model version", SAME, present)
     if version not in client.prediction_counts(project):
         return Step("model version", SAME, f"no prediction of {version} is stored; preannotating sets it")
     client.update_project(project, model_version=version)

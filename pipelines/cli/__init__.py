@@ -9,6 +9,7 @@ from pipelines.cli.costs import model_info
 from pipelines.cli.measuring import evaluate, report
 from pipelines.cli.networks import ablate, train
 from pipelines.cli.predicting import predict
+from pipelines.cli.prioritize import prioritize
 from pipelines.cli.quality import quality
 from pipelines.cli.registry import lineage, promote, rollback
 from pipelines.cli.stack import demo, doctor, up
@@ -17,7 +18,7 @@ from pipelines.cli.status import status
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 COMMANDS = (
     *(predict, evaluate, report, train, ablate, model_info),
-    *(up, demo, connect, doctor, preannotate, clicks, quality),
+    *(up, demo, connect, doctor, preannotate, prioritize, clicks, quality),
     *(status, promote, rollback, lineage),
 )
 for command in COMMANDS:

@@ -11,6 +11,23 @@ import httpx
 from pipelines.credentials import Credentials
 from pipelines.stack.errors import RefusedError, StackError
 
+UNLABELLED: dict[str, Any] = {
+    "conjunction": "and",
+    "items": [
+        {"filter": f"filter:tasks:{name}", "operator": "equal", "type": "Number", "value": 0}
+        for name in ("total_annotations", "cancelled_annotations")
+    ],
+}
+"""Filter of a view: tasks that nobody has labelled or skipped."""
+LABELLED: dict[str, Any] = {
+    "conjunction": "and",
+    "items": [
+        {"filter": "filter:tasks:total_annotations", "operator": "greater", "type": "Number", "value": 0}
+    ],
+}
+PAGE = 200
+"""Tasks a page where the page has no masks."""
+
 
 class LabelStudio:
     """A client with a token of either kind. Its methods raise RefusedError on an answer of 400 and above."""
@@ -67,6 +84,36 @@ class LabelStudio:
                 return
             yield answer["tasks"]
 
+    def unlabelled(
+        self, project: int, size: int = PAGE, whole: bool = False
+    ) -> Iterator[list[dict[str, Any]]]:
+        """Tasks that nobody has labelled or skipped; `whole` ones come with their predictions."""
+        return self._filtered(project, UNLABELLED, size, whole)
+
+    def labelled(self, project: int, size: int = PAGE) -> Iterator[list[dict[str, Any]]]:
+        """Tasks with an annotation, without their masks."""
+        return self._filtered(project, LABELLED, size, whole=False)
+
+    def _filtered(
+        self, project: int, filters: dict[str, Any], size: int, whole: bool
+    ) -> Iterator[list[dict[str, Any]]]:
+        """Tasks by number. Each page begins after the last one: none is missed when some leave the filter."""
+        after = 0
+        while True:
+            later = {"filter": "filter:tasks:id", "operator": "greater", "type": "Number", "value": after}
+            query = {
+                "filters": filters | {"items": [later, *filters["items"]]},
+                "ordering": ["tasks:id"],
+            }
+            asked = {"project": project, "page_size": size, "query": json.dumps(query)}
+            tasks = self._ask("GET", "/api/tasks", params=asked | ({"fields": "all"} if whole else {}))[
+                "tasks"
+            ]
+            if not tasks:
+                return
+            yield tasks
+            after = tasks[-1]["id"]
+
     def task(self, task: int) -> dict[str, Any]:
         return dict(self._ask("GET", f"/api/tasks/{task}"))
 
@@ -78,6 +125,20 @@ class LabelStudio:
         """Store predictions of tasks; returns how many Label Studio made."""
         path = f"/api/projects/{project}/import/predictions"
         return int(self._ask("POST", path, json=list(predictions))["created"])
+
+    def delete_predictions(self, project: int, version: str) -> None:
+        """Delete all predictions of a model version; the project then names none if it named this one."""
+        self._ask("DELETE", f"/api/projects/{project}/model-versions/", json={"model_version": version})
+
+    def views(self, project: int) -> list[dict[str, Any]]:
+        """The tabs of the data manager."""
+        return list(self._ask("GET", "/api/dm/views/", params={"project": project}))
+
+    def create_view(self, project: int, data: dict[str, Any]) -> None:
+        self._ask("POST", "/api/dm/views/", json={"project": project, "data": data})
+
+    def update_view(self, view: int, project: int, data: dict[str, Any]) -> None:
+        self._ask("PATCH", f"/api/dm/views/{view}/", json={"project": project, "data": data})
 
     def prediction_counts(self, project: int) -> dict[str, int]:
         """How many predictions of each model version are stored."""
