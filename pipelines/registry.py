@@ -61,6 +61,11 @@ class Registry:
             number = models[0].aliases.get(alias) if models else None
             return _version(self.client.get_model_version(self.model, number)) if number else None
 
+    def version(self, number: int) -> Version:
+        """The version of this number."""
+        with self.answers():
+            return _version(self.client.get_model_version(self.model, str(number)))
+
     def find(self, tag: str, value: str) -> Version | None:
         """The newest version with this tag."""
         with self.answers():

@@ -55,17 +55,31 @@ class LabelStudio:
         query = {"project": project, "page_size": 1000, "fields": "all"}
         return list(self._ask("GET", "/api/tasks", params=query)["tasks"])
 
-    def tasks_by_id(self, project: int, size: int) -> Iterator[list[dict[str, Any]]]:
-        """All tasks with annotations and predictions, in the order of their numbers, `size` at a time."""
-        query = json.dumps({"ordering": ["tasks:id"]})
+    def tasks_by_id(
+        self, project: int, size: int, numbers: range | None = None
+    ) -> Iterator[list[dict[str, Any]]]:
+        """Tasks with annotations and predictions, in the order of their numbers, `size` at a time.
+
+        All of them, or those whose number is in `numbers`.
+        """
+        query: dict[str, Any] = {"ordering": ["tasks:id"]}
+        if numbers is not None:
+            query["filters"] = _numbered(numbers)
         page, read, total = 1, 0, 1
         while read < total:
-            asked = {"project": project, "page": page, "page_size": size, "fields": "all", "query": query}
-            answer = self._ask("GET", "/api/tasks", params=asked)
+            asked = {"project": project, "page": page, "page_size": size, "fields": "all"}
+            answer = self._ask("GET", "/api/tasks", params=asked | {"query": json.dumps(query)})
             page, read, total = page + 1, read + len(answer["tasks"]), answer["total"]
             if not answer["tasks"]:
                 return
             yield answer["tasks"]
+
+    def task_at(self, project: int, place: int) -> int:
+        """The number of the task at a place, from 0 on, in the order of numbers."""
+        query = json.dumps({"ordering": ["tasks:id"]})
+        asked = {"project": project, "page": place + 1, "page_size": 1, "query": query}
+        (task,) = self._ask("GET", "/api/tasks", params=asked)["tasks"]
+        return int(task["id"])
 
     def task(self, task: int) -> dict[str, Any]:
         return dict(self._ask("GET", f"/api/tasks/{task}"))
@@ -78,6 +92,9 @@ class LabelStudio:
         """Store predictions of tasks; returns how many Label Studio made."""
         path = f"/api/projects/{project}/import/predictions"
         return int(self._ask("POST", path, json=list(predictions))["created"])
+
+    def delete_prediction(self, prediction: int) -> None:
+        self._ask("DELETE", f"/api/predictions/{prediction}/")
 
     def prediction_counts(self, project: int) -> dict[str, int]:
         """How many predictions of each model version are stored."""
@@ -140,6 +157,15 @@ class LabelStudio:
                 status=answer.status_code,
             )
         return _read(answer, self.url) if answer.content else None
+
+
+def _numbered(numbers: range) -> dict[str, Any]:
+    """A filter of tasks by their numbers, both ends included as Label Studio wants it."""
+    item = {"filter": "filter:tasks:id", "operator": "in", "type": "Number"}
+    return {
+        "conjunction": "and",
+        "items": [item | {"value": {"min": numbers.start, "max": numbers.stop - 1}}],
+    }
 
 
 def _read(answer: httpx.Response, url: str) -> Any:
