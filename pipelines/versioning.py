@@ -149,7 +149,10 @@ def _share(root: Path, path: Path) -> None:
         cache = shared["cache"].get("dir") or root / ".dvc" / "cache"
         local.setdefault("cache", {})["dir"] = str(cache)
         for name, remote in shared["remote"].items():
-            local.setdefault("remote", {}).setdefault(name, {})["url"] = str(remote["url"])
+            # all its settings: some were never committed, and paths are relative to the file they stand in
+            settings = {key: str(value) for key, value in remote.items()}
+            local.setdefault("remote", {}).setdefault(name, {}).update(settings)
+    (path / ".dvc" / "config.local").chmod(0o600)  # keys may be among them
 
 
 def _silent(line: str) -> None:

@@ -1,10 +1,13 @@
 """With real git and real DVC."""
 
 import shutil
+import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from dvc.config import Config
 
 from pipelines.collect import collect
 from pipelines.errors import CommandError, SnapshotError
@@ -83,6 +86,26 @@ def test_open_worktree__cache_is_lost_then_the_remote_too(repository):
     shutil.rmtree(repository / ".maskloop/storage")
     with pytest.raises(SnapshotError, match="its remote"), open_worktree(repository, "three", print):
         pass
+
+
+def test_open_worktree__settings_of_an_s3_remote(repository):
+    """Where it is, committed or not, and how one logs in, also by a file of keys whose path is relative."""
+    dvc(repository, "remote", "modify", "storage", "url", "s3://bucket/dvc")
+    git(repository, "commit", "--quiet", "--all", "-m", "Store on S3")
+    dvc(repository, "remote", "modify", "storage", "endpointurl", "http://127.0.0.1:9")
+    dvc(repository, "remote", "modify", "--local", "storage", "access_key_id", "someone")
+    dvc(repository, "config", "--local", "remote.storage.credentialpath", "keys/s3")
+    (repository / ".dvc/config.local").chmod(0o644)
+
+    with open_worktree(repository, "one", print) as worktree:
+        found = Config(dvc_dir=str(worktree.path / ".dvc"))["remote"]["storage"]
+        assert stat.S_IMODE((worktree.path / ".dvc/config.local").stat().st_mode) == 0o600
+        assert git(worktree.path, "status", "--porcelain") == "", "keys must not be committed"
+
+    assert found["url"] == "s3://bucket/dvc"
+    assert found["endpointurl"] == "http://127.0.0.1:9"
+    assert found["access_key_id"] == "someone"
+    assert Path(found["credentialpath"]) == repository / "keys/s3"
 
 
 def test_move_branch__another_run_was_faster(repository):
