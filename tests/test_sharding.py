@@ -32,13 +32,16 @@ def samples():
 
 @pytest.fixture(scope="module")
 def evaluation(tmp_path_factory):
-    folder: Path = tmp_path_factory.mktemp("data")
+    return made_evaluation(tmp_path_factory.mktemp("data"))
+
+
+def made_evaluation(folder: Path, **changed) -> Evaluation:
+    """Of a data set and a checkpoint that are written below `folder`."""
     write_parquet(samples(), folder / "set", "made")
     torch.manual_seed(0)
     save_checkpoint(CSFPN(ModelConfig()), folder / "checkpoint", "untaught", {})
-    return Evaluation(
-        "parquet", folder / "set", folder / "checkpoint", "single", max_clicks=2, annotator=NoisyAnnotator(2)
-    )
+    settings = {"protocol": "single", "max_clicks": 2, "annotator": NoisyAnnotator(2), **changed}
+    return Evaluation("parquet", folder / "set", folder / "checkpoint", **settings)
 
 
 @pytest.fixture(scope="module")
