@@ -108,6 +108,42 @@ def test_open_worktree__settings_of_an_s3_remote(repository):
     assert Path(found["credentialpath"]) == repository / "keys/s3"
 
 
+@pytest.fixture
+def clones(repository, tmp_path):
+    """Two clones that share a git remote, and a folder as the DVC remote."""
+    dvc(repository, "remote", "modify", "storage", "url", str(tmp_path / "storage"))
+    git(repository, "commit", "--quiet", "--all", "-m", "Store elsewhere")
+    git(tmp_path, "clone", "--quiet", "--bare", str(repository), "shared.git")
+    for name in ("here", "there"):
+        git(tmp_path, "clone", "--quiet", "shared.git", name)
+        git(tmp_path / name, "config", "maskloop.remote", "origin")
+    return tmp_path / "here", tmp_path / "there"
+
+
+def test_clones__one_goes_on_where_the_other_stopped(clones):
+    here, there = clones
+    project = FakeProject()
+    first = collect_once(here, "one", project)
+    with open_worktree(there, "two", print) as worktree:
+        assert read_snapshot(worktree.path) == first
+        assert len(list((worktree.path / "data/images").iterdir())) == 2
+        assert collect(project, worktree.path, first).masks == 0
+    assert git(there, "ls-remote", "--heads", "origin", "retrain/*").endswith("refs/heads/retrain/one")
+
+
+def test_clones__only_one_of_two_at_the_same_time_moves_the_branch(clones):
+    here, there = clones
+    with open_worktree(there, "late", print) as worktree:
+        collected = collect(FakeProject(), worktree.path, read_snapshot(worktree.path))
+        collect_once(here, "early", FakeProject())
+        early = branch_commit(here, SNAPSHOT_BRANCH)
+        with pytest.raises(CommandError, match="stale info"):
+            worktree.commit_snapshot(collected.snapshot)
+    assert branch_commit(there, SNAPSHOT_BRANCH) == ""
+    with open_worktree(there, "again", print):
+        assert branch_commit(there, SNAPSHOT_BRANCH) == early
+
+
 def test_move_branch__another_run_was_faster(repository):
     base = git(repository, "rev-parse", "HEAD")
     move_branch(repository, SNAPSHOT_BRANCH, base, "")
