@@ -32,7 +32,7 @@ from pipelines.snapshot import Snapshot
 CHECKPOINT = Path("checkpoints/default")
 HOUR = 3600
 COPIES = 3
-"""Of what is under DVC: in the remote, in the cache and in a worktree; prepared data holds the images again."""
+"""Of what is under DVC, prepared data with the images once more: in remote, cache and worktree."""
 
 
 @dataclass(frozen=True)

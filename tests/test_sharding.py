@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from maskloop.annotators import NoisyAnnotator
 from maskloop.checkpoint import save_checkpoint
@@ -15,6 +16,7 @@ from maskloop.errors import EvaluationError
 from maskloop.model import CSFPN, ModelConfig
 from maskloop.results import Report, image_of
 from maskloop.sharding import Evaluation, evaluate_in_processes, open_model
+from pipelines.cli import app
 
 OBJECTS = (1, 3, 1, 2)
 """In each of the images."""
@@ -80,11 +82,25 @@ def test_merge__shards_give_the_file_of_one_process(evaluation, whole, tmp_path)
     assert timeless(Report.merge(parts), tmp_path) == timeless(whole, tmp_path)
 
 
-def test_processes__give_the_file_of_one_process(evaluation, whole, tmp_path):
-    told = []
-    merged = evaluate_in_processes(evaluation, 2, 2, lambda *numbers: told.append(numbers))
-    assert timeless(merged, tmp_path) == timeless(whole, tmp_path)
-    assert told == [(4, 7), (7, 7)]
+def test_command__processes_give_the_file_of_one_process(evaluation, whole, tmp_path):
+    options = [
+        "--max-clicks",
+        "2",
+        "--protocol",
+        "single",
+        "--noise",
+        "2",
+        "--processes",
+        "2",
+        "--shards",
+        "2",
+    ]
+    made = ["--checkpoint", str(evaluation.model), "--json", str(tmp_path / "made.json")]
+    result = CliRunner().invoke(app, ["evaluate", "parquet", str(evaluation.root), *options, *made])
+    assert result.exit_code == 0, result.output
+    found = replace(Report.read(tmp_path / "made.json"), dataset=whole.dataset)
+    assert timeless(found, tmp_path) == timeless(whole, tmp_path)
+    assert "4 of 7 objects\n7 of 7 objects" in result.stderr
 
 
 @pytest.mark.parametrize(
