@@ -72,6 +72,9 @@ def main() -> None:
     parser.add_argument("--databases", nargs="+", default=["sqlite", "postgresql"])
     parser.add_argument("--polls", type=int, default=100)
     parser.add_argument("--runs", type=int, default=4)
+    parser.add_argument(
+        "--parts", nargs="+", choices=["registry", "workers"], default=["registry", "workers"]
+    )
     arguments = parser.parse_args()
     for name in arguments.databases:
         with tempfile.TemporaryDirectory() as scratch:
@@ -80,9 +83,12 @@ def main() -> None:
             with chosen(name, folder), Services(lambda _: None) as services:
                 print(f"\n{name}", flush=True)
                 config = StackConfig(folder / "data", root=make_root(folder / "here"), ports=Ports.free())
-                services.start(catalog.mlflow(config), catalog.prefect(config))
-                measure_registry(config, arguments.polls)
-                measure_workers(config, services, arguments.runs)
+                if "registry" in arguments.parts:
+                    services.start(catalog.mlflow(config))
+                    measure_registry(config, arguments.polls)
+                if "workers" in arguments.parts:
+                    services.start(catalog.prefect(config))
+                    measure_workers(config, services, arguments.runs)
                 report_locks(config)
 
 
@@ -127,7 +133,7 @@ def measure_workers(config: StackConfig, services: Services, runs: int) -> None:
     services.start(first)
     services.start(worker(config, "there", there))
     prefect_command(config, "--no-prompt", "deploy", "--all")
-    client = httpx.Client(base_url=config.prefect_api, trust_env=False, timeout=60)
+    client = httpx.Client(base_url=config.prefect_api, trust_env=False, timeout=300)
     (deployment,) = client.post("/deployments/filter", json={}).json()
     path = f"/deployments/{deployment['id']}/create_flow_run"
     started = time.perf_counter()
@@ -166,7 +172,10 @@ def worker(config: StackConfig, name: str, root: Path) -> Service:
 
 def online(config: StackConfig) -> list[str]:
     url = f"{config.prefect_api}/work_pools/{catalog.WORK_POOL}/workers/filter"
-    answer = httpx.post(url, json={}, timeout=10, trust_env=False)
+    try:
+        answer = httpx.post(url, json={}, timeout=60, trust_env=False)
+    except httpx.HTTPError:
+        return []
     return [one["name"] for one in answer.json()] if answer.is_success else []
 
 
