@@ -8,8 +8,8 @@ counts an object solved by the 20th click among the failures; we do not.)
 import json
 import math
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +59,8 @@ class ObjectResult:
 
     @property
     def image(self) -> str:
-        """The image that the object is in: `image_id` without the number of the object."""
-        return re.sub(r"#\d+$", "", self.image_id)
+        """The image that the object is in."""
+        return image_of(self.image_id)
 
     @property
     def size(self) -> str:
@@ -186,6 +186,24 @@ class Report:
             raise EvaluationError(f"cannot write the result file {str(path)!r}: {error.strerror}") from error
 
     @classmethod
+    def merge(cls, reports: Sequence["Report"]) -> "Report":
+        """One report of the parts of a dataset, in the order given.
+
+        Raises:
+            EvaluationError: there are none, or they differ in more than their objects.
+        """
+        if not reports:
+            raise EvaluationError("there is no report to merge; give the report of each part")
+        settings = {name: [getattr(report, name) for report in reports] for name in SETTINGS}
+        for name, values in settings.items():
+            if other := [value for value in values if value != values[0]]:
+                raise EvaluationError(
+                    f"reports of the {name} {values[0]!r} and {other[0]!r} are not parts of one evaluation"
+                )
+        objects = tuple(item for report in reports for item in report.objects)
+        return replace(reports[0], objects=objects)
+
+    @classmethod
     def read(cls, path: Path) -> "Report":
         """Read a result file.
 
@@ -228,6 +246,11 @@ class Report:
             "clicks": len(item.clicks),
             "seconds_per_click": float(np.mean(item.seconds)) if item.seconds else 0.0,
         }
+
+
+def image_of(image_id: str) -> str:
+    """The image that a sample is of: its `image_id` without the number of the object."""
+    return re.sub(r"#\d+$", "", image_id)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -8,8 +8,9 @@ was cut off goes on where it stopped.
 import secrets
 import statistics
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -28,11 +29,13 @@ from pipelines.stack.errors import RefusedError
 from pipelines.stack.label_studio import LabelStudio
 
 if TYPE_CHECKING:
-    from pipelines.registry import Registry
+    from pipelines.registry import Registry, Version
 
 AUTO, BOXES = "auto", "boxes"
 CHUNK = 20
 """Tasks whose predictions go to Label Studio in one request."""
+MOST = 2**31
+"""No task has a number so large: Label Studio's are 32 bits."""
 
 Say = Callable[[str], None]
 Task = dict[str, Any]
@@ -85,6 +88,9 @@ class Outcome:
     masks: int = 0
     failed: list[str] = field(default_factory=list)
 
+    def __add__(self, other: "Outcome") -> "Outcome":
+        return Outcome(*(getattr(self, one.name) + getattr(other, one.name) for one in fields(self)))
+
     def __str__(self) -> str:
         return (
             f"{self.masks} masks for {self.predicted} tasks; {self.present} tasks had a prediction of this "
@@ -103,6 +109,15 @@ def champion(registry: "Registry", folder: Path) -> Model:
     Raises:
         RegistryError: there is none, or MLflow does not answer.
     """
+    return fetch(registry, champion_version(registry), folder)
+
+
+def champion_version(registry: "Registry") -> "Version":
+    """The version that serves.
+
+    Raises:
+        RegistryError: there is none, or MLflow does not answer.
+    """
     from pipelines.registry import CHAMPION
 
     version = registry.holder(CHAMPION)
@@ -110,6 +125,11 @@ def champion(registry: "Registry", folder: Path) -> Model:
         raise RegistryError(
             f"Model {registry.model!r} has no champion: start the stack, which registers one."
         )
+    return version
+
+
+def fetch(registry: "Registry", version: "Version", folder: Path) -> Model:
+    """A version of the registry, fetched into `folder`."""
     predictor = Predictor.load(registry.download(version, folder))
     return Model(predictor, version.served_as, predictor.sha256)
 
@@ -117,29 +137,70 @@ def champion(registry: "Registry", folder: Path) -> Model:
 def preannotate(
     client: LabelStudio, images: ImageSource, project: int, model: Model, plan: Plan, say: Say
 ) -> Outcome:
-    """Predict for every task of a project that has no prediction of this version yet.
-
-    In the end the project shows this version: Label Studio has scores, and shows masks to labelers, of one
-    version alone.
+    """Predict for every task of a project that has no prediction of this version yet, and show them.
 
     Raises:
         InterfaceError: the project's configuration takes no masks, or the label is not one of its own.
         StackError: Label Studio does not answer. What is wrong with one task is told and costs only that one.
     """
+    outcome = predict_tasks(client, images, project, model, plan, say)
+    finish(client, project, model.version, outcome)
+    return outcome
+
+
+def predict_tasks(
+    client: LabelStudio,
+    images: ImageSource,
+    project: int,
+    model: Model,
+    plan: Plan,
+    say: Say,
+    numbers: range | None = None,
+) -> Outcome:
+    """Predict for the tasks whose numbers are in `numbers`, or for all; raises as `preannotate` does.
+
+    Doing it again is free: a task that holds a prediction of this version is left alone.
+    """
     about = client.project_numbered(project)
     worker = _Worker(images, model, plan, _check(read_interface(about["label_config"] or ""), plan))
-    outcome, total, seen = Outcome(), int(about["task_number"]), 0
-    for tasks in client.tasks_by_id(project, plan.chunk):
-        todo = [task for task in tasks if not _has_prediction(task, model.version)]
+    total = f" of {about['task_number']}" if numbers is None else ""
+    outcome, seen = Outcome(), 0
+    for tasks in client.tasks_by_id(project, plan.chunk, numbers):
+        todo = [task for task in tasks if not _of_version(task, model.version)]
         outcome.present += len(tasks) - len(todo)
         _store(client, project, list(worker.predictions(todo, outcome)), outcome)
         seen += len(tasks)
-        say(f"{seen} of {total} tasks: {outcome}")
+        say(f"{seen}{total} tasks: {outcome}")
     for failure in outcome.failed:
         say(f"left out: {failure}")
-    if model.version in client.prediction_counts(project):
-        client.update_project(project, model_version=model.version, show_collab_predictions=True)
     return outcome
+
+
+def task_shards(client: LabelStudio, project: int, count: int) -> list[range]:
+    """At most `count` ranges of task numbers, which hold about the same number of the project's tasks.
+
+    The last one is open: a task that is made meanwhile belongs to it.
+    """
+    total = int(client.project_numbered(project)["task_number"])
+    places = sorted({total * number // count for number in range(1, count)} - {0})
+    starts = [0, *(client.task_at(project, place) for place in places)]
+    return [range(start, end) for start, end in pairwise([*starts, MOST])]
+
+
+def finish(client: LabelStudio, project: int, version: str, outcome: Outcome) -> None:
+    """Show the predictions of a version: Label Studio has scores, and shows masks to labelers, of one alone.
+
+    `outcome` is that of all shards. Where more predictions are stored than tasks have one, a process that
+    was believed dead has gone on beside the one that took over: the later ones are deleted.
+    """
+    stored = client.prediction_counts(project).get(version, 0)
+    if stored > outcome.predicted + outcome.present:
+        for tasks in client.tasks_by_id(project, CHUNK):
+            for task in tasks:
+                for double in sorted(one["id"] for one in _of_version(task, version))[1:]:
+                    client.delete_prediction(double)
+    if stored:
+        client.update_project(project, model_version=version, show_collab_predictions=True)
 
 
 @dataclass(frozen=True)
@@ -221,8 +282,9 @@ def _check(interface: Interface, plan: Plan) -> Interface:
     return interface
 
 
-def _has_prediction(task: Task, version: str) -> bool:
-    return any(one["model_version"] == version for one in task.get("predictions") or ())
+def _of_version(task: Task, version: str) -> list[dict[str, Any]]:
+    """The task's predictions by a version."""
+    return [one for one in task.get("predictions") or () if one["model_version"] == version]
 
 
 def _store(client: LabelStudio, project: int, predictions: list[dict[str, Any]], outcome: Outcome) -> None:

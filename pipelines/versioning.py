@@ -6,6 +6,9 @@ A person's checkout is never touched or locked: code comes from HEAD, data from 
   retrain/<id>          one run: first the commit of its snapshot, then the commit of its result
   maskloop/snapshot     the newest committed snapshot
   maskloop/trained      the newest snapshot that a challenger was trained and judged on
+
+Several clones may retrain in turn, on one machine or on many: `git config maskloop.remote origin` in each
+names the git remote that these branches are then fetched from and pushed to. The bytes go through DVC's.
 """
 
 import fcntl
@@ -87,6 +90,9 @@ def open_worktree(root: Path, name: str, log: Log) -> Iterator[Worktree]:
     """
     path = root / WORKTREES / name
     branch = f"retrain/{name}"
+    remote = shared_remote(root)
+    if remote:
+        run(["git", "fetch", "--quiet", remote, "+refs/heads/maskloop/*:refs/heads/maskloop/*"], root, log)
     remove_dead_worktrees(root, log)
     with _alive(path):
         run(["git", "worktree", "add", "--quiet", "-b", branch, str(path), "HEAD"], root, log)
@@ -97,6 +103,8 @@ def open_worktree(root: Path, name: str, log: Log) -> Iterator[Worktree]:
             yield worktree
         finally:
             _remove(root, path, log, ["HEAD"])
+            if remote and branch_commit(root, branch):
+                run(["git", "push", "--quiet", remote, branch], root, log)
 
 
 def remove_dead_worktrees(root: Path, log: Log) -> None:
@@ -119,8 +127,21 @@ def branch_commit(root: Path, branch: str) -> str:
     return listed.strip()
 
 
+def shared_remote(root: Path) -> str:
+    """The git remote that this clone shares its branches with; empty when it is the only one."""
+    return run(["git", "config", "--default", "", "--get", "maskloop.remote"], root, _silent).strip()
+
+
 def move_branch(root: Path, branch: str, commit: str, before: str) -> None:
-    """Point `branch` at `commit`, if it still points at `before` (empty: if it does not exist)."""
+    """Point `branch` at `commit`, if it still points at `before` (empty: if it does not exist).
+
+    Raises:
+        CommandError: it points elsewhere, here or in the shared remote, and stays there.
+    """
+    remote = shared_remote(root)
+    if remote:
+        lease = f"--force-with-lease=refs/heads/{branch}:{before}"
+        run(["git", "push", "--quiet", lease, remote, f"{commit}:refs/heads/{branch}"], root, _silent)
     run(["git", "update-ref", f"refs/heads/{branch}", commit, before or "0" * 40], root, _silent)
 
 
@@ -271,7 +292,10 @@ def _share(root: Path, path: Path) -> None:
         # what DVC remembers of each file of a worktree would stay on the machine for ever
         local.setdefault("core", {})["site_cache_dir"] = str(path / ".dvc" / "tmp" / "site")
         for name, remote in shared["remote"].items():
-            local.setdefault("remote", {}).setdefault(name, {})["url"] = str(remote["url"])
+            # all its settings: some were never committed, and paths are relative to the file they stand in
+            settings = {key: str(value) for key, value in remote.items()}
+            local.setdefault("remote", {}).setdefault(name, {}).update(settings)
+    (path / ".dvc" / "config.local").chmod(0o600)  # keys may be among them
 
 
 def _silent(line: str) -> None:

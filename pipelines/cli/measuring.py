@@ -13,7 +13,7 @@ from pipelines.cli.options import CHECKPOINT, CheckpointOption, DatasetArgument,
 
 if TYPE_CHECKING:
     from maskloop.annotators import Annotator
-    from maskloop.evaluation import Report, Segmenter
+    from maskloop.results import Report
 
 
 class Clicking(StrEnum):
@@ -51,25 +51,34 @@ def evaluate(
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="only the first objects")] = None,
     split: Annotated[str | None, typer.Option(help="part of the dataset; all without it")] = None,
+    processes: Annotated[int, typer.Option(min=1, help="that measure parts of the dataset")] = 1,
+    shards: Annotated[
+        int | None, typer.Option(min=1, help="parts of the dataset; four for each process without it")
+    ] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="result file that is written, for `maskloop report`")
     ] = None,
 ) -> None:
     """Measure the number of clicks (NoC) that a simulated annotator needs."""
-    from maskloop.datasets import open_dataset
-    from maskloop.evaluation import evaluate as run
+    from maskloop.sharding import Evaluation, evaluate_in_processes
 
-    clicking = _annotator(annotator, noise, seed)
-    segmenter = _segmenter(model, checkpoint, protocol)
-    found = run(
-        segmenter,
-        open_dataset(dataset, root, split=split, limit=limit),
-        max_clicks=max_clicks,
-        annotator=clicking,
-        batch=batch,
-        stop=stop,
-        dataset=dataset_name(dataset, root, split),
+    evaluation = Evaluation(
+        dataset,
+        root,
+        checkpoint if model is None else model,
+        protocol,
+        split,
+        limit,
+        max_clicks,
+        _annotator(annotator, noise, seed),
+        batch,
+        stop,
+        dataset_name(dataset, root, split),
     )
+    if processes == 1 and shards is None:
+        found = evaluation.run()
+    else:
+        found = evaluate_in_processes(evaluation, shards or 4 * processes, processes, _say_progress)
     if json_file is not None:
         found.write(json_file)
     typer.echo("\n".join(_summary(found)))
@@ -110,20 +119,8 @@ def report(
             typer.echo(f"plot written to {file}")
 
 
-def _segmenter(model: str | None, checkpoint: Path, protocol: str | None) -> "Segmenter":
-    from maskloop.predictor import Predictor
-
-    if model is None:
-        return Predictor.load(checkpoint, protocol=protocol)
-    if protocol is None:
-        from maskloop.rivals import open_segmenter
-
-        return open_segmenter(model)
-    if not Path(model).is_dir():
-        raise EvaluationError(
-            f"--protocol {protocol} is for checkpoints, and {model!r} is no folder of one; leave it out"
-        )
-    return Predictor.load(Path(model), protocol=protocol)
+def _say_progress(done: int, total: int) -> None:
+    typer.echo(f"{done} of {total} objects", err=True)
 
 
 def _annotator(clicking: Clicking, noise: int, seed: int) -> "Annotator":

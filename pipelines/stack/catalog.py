@@ -57,18 +57,29 @@ def label_studio_environment(config: StackConfig) -> dict[str, str]:
 
 
 def mlflow(config: StackConfig) -> Service:
-    """MLflow with SQLite: one worker and no job runners, or it takes 2 GB and a minute to start."""
+    """MLflow: one worker and no job runners, or it takes 2 GB and a minute to start.
+
+    On SQLite and a folder, unless MLflow's own variables name another database and place for artifacts. They
+    go through the environment, not the command, which other users of the machine could read.
+    """
     folder = config.data / "mlflow"
     folder.mkdir(parents=True, exist_ok=True)
+    own = {
+        "MLFLOW_BACKEND_STORE_URI": f"sqlite:///{folder / 'mlflow.db'}",
+        "MLFLOW_ARTIFACTS_DESTINATION": str(folder / "artifacts"),
+    }
     return Service(
         name="MLflow",
         command=(
             *(sys.executable, "-m", "mlflow", "server"),
             *("--host", HOST, "--port", str(config.ports.mlflow), "--workers", "1"),
-            *("--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"),
-            *("--artifacts-destination", str(folder / "artifacts")),
         ),
-        environment=LOCAL | mlflow_environment(config) | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+        environment={
+            **LOCAL,
+            **mlflow_environment(config),
+            **{name: os.environ.get(name) or value for name, value in own.items()},
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        },
         log=config.log("mlflow"),
         ready=lambda: answers(f"{config.mlflow_url}/health"),
         folder=folder,
@@ -82,6 +93,7 @@ def mlflow_environment(config: StackConfig) -> dict[str, str]:
 
 
 def prefect(config: StackConfig) -> Service:
+    """Prefect with SQLite, unless its own variable PREFECT_SERVER_DATABASE_CONNECTION_URL names another."""
     return Service(
         name="Prefect",
         command=(

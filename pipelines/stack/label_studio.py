@@ -72,13 +72,20 @@ class LabelStudio:
         query = {"project": project, "page_size": 1000, "fields": "all"}
         return list(self._ask("GET", "/api/tasks", params=query)["tasks"])
 
-    def tasks_by_id(self, project: int, size: int) -> Iterator[list[dict[str, Any]]]:
-        """All tasks with annotations and predictions, in the order of their numbers, `size` at a time."""
-        query = json.dumps({"ordering": ["tasks:id"]})
+    def tasks_by_id(
+        self, project: int, size: int, numbers: range | None = None
+    ) -> Iterator[list[dict[str, Any]]]:
+        """Tasks with annotations and predictions, in the order of their numbers, `size` at a time.
+
+        All of them, or those whose number is in `numbers`.
+        """
+        query: dict[str, Any] = {"ordering": ["tasks:id"]}
+        if numbers is not None:
+            query["filters"] = _numbered(numbers)
         page, read, total = 1, 0, 1
         while read < total:
-            asked = {"project": project, "page": page, "page_size": size, "fields": "all", "query": query}
-            answer = self._ask("GET", "/api/tasks", params=asked)
+            asked = {"project": project, "page": page, "page_size": size, "fields": "all"}
+            answer = self._ask("GET", "/api/tasks", params=asked | {"query": json.dumps(query)})
             page, read, total = page + 1, read + len(answer["tasks"]), answer["total"]
             if not answer["tasks"]:
                 return
@@ -114,6 +121,13 @@ class LabelStudio:
             yield tasks
             after = tasks[-1]["id"]
 
+    def task_at(self, project: int, place: int) -> int:
+        """The number of the task at a place, from 0 on, in the order of numbers."""
+        query = json.dumps({"ordering": ["tasks:id"]})
+        asked = {"project": project, "page": place + 1, "page_size": 1, "query": query}
+        (task,) = self._ask("GET", "/api/tasks", params=asked)["tasks"]
+        return int(task["id"])
+
     def task(self, task: int) -> dict[str, Any]:
         return dict(self._ask("GET", f"/api/tasks/{task}"))
 
@@ -130,15 +144,8 @@ class LabelStudio:
         """Delete all predictions of a model version; the project then names none if it named this one."""
         self._ask("DELETE", f"/api/projects/{project}/model-versions/", json={"model_version": version})
 
-    def views(self, project: int) -> list[dict[str, Any]]:
-        """The tabs of the data manager."""
-        return list(self._ask("GET", "/api/dm/views/", params={"project": project}))
-
-    def create_view(self, project: int, data: dict[str, Any]) -> None:
-        self._ask("POST", "/api/dm/views/", json={"project": project, "data": data})
-
-    def update_view(self, view: int, project: int, data: dict[str, Any]) -> None:
-        self._ask("PATCH", f"/api/dm/views/{view}/", json={"project": project, "data": data})
+    def delete_prediction(self, prediction: int) -> None:
+        self._ask("DELETE", f"/api/predictions/{prediction}/")
 
     def prediction_counts(self, project: int) -> dict[str, int]:
         """How many predictions of each model version are stored."""
@@ -218,6 +225,15 @@ class LabelStudio:
                 status=answer.status_code,
             )
         return _read(answer, self.url) if answer.content else None
+
+
+def _numbered(numbers: range) -> dict[str, Any]:
+    """A filter of tasks by their numbers, both ends included as Label Studio wants it."""
+    item = {"filter": "filter:tasks:id", "operator": "in", "type": "Number"}
+    return {
+        "conjunction": "and",
+        "items": [item | {"value": {"min": numbers.start, "max": numbers.stop - 1}}],
+    }
 
 
 def _read(answer: httpx.Response, url: str) -> Any:

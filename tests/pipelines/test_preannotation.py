@@ -10,7 +10,17 @@ from maskloop.masks import decode_brush
 from maskloop.predictor import Prediction, Request
 from pipelines.errors import InterfaceError, LabelStudioError
 from pipelines.interface import build_interface
-from pipelines.preannotation import BOXES, CHUNK, Model, Outcome, Plan, preannotate
+from pipelines.preannotation import (
+    BOXES,
+    CHUNK,
+    Model,
+    Outcome,
+    Plan,
+    finish,
+    preannotate,
+    predict_tasks,
+    task_shards,
+)
 from pipelines.stack.errors import RefusedError
 from tests.pipelines.fake_project import png
 
@@ -50,13 +60,22 @@ class FakeLabelStudio:
         }
         self.refused: set[int] = set()
         self.chunks: list[list[int]] = []
+        self.stored = 0
 
     def project_numbered(self, _: int) -> dict[str, Any]:
         return self.about
 
-    def tasks_by_id(self, _: int, size: int) -> Iterator[list[dict[str, Any]]]:
-        for start in range(0, len(self.all), size):
-            yield self.all[start : start + size]
+    def tasks_by_id(self, _: int, size: int, numbers: range | None = None) -> Iterator[list[dict[str, Any]]]:
+        found = [task for task in self.all if numbers is None or task["id"] in numbers]
+        for start in range(0, len(found), size):
+            yield found[start : start + size]
+
+    def task_at(self, _: int, place: int) -> int:
+        return int(self.all[place]["id"])
+
+    def delete_prediction(self, prediction: int) -> None:
+        for task in self.all:
+            task["predictions"] = [one for one in task["predictions"] if one.get("id") != prediction]
 
     def add_predictions(self, _: int, predictions: Sequence[dict[str, Any]]) -> int:
         numbers = [one["task"] for one in predictions]
@@ -64,7 +83,10 @@ class FakeLabelStudio:
         if self.refused & set(numbers):
             raise RefusedError("a prediction is not valid", 400)
         for task in self.all:
-            task["predictions"] += [one for one in predictions if one["task"] == task["id"]]
+            for one in predictions:
+                if one["task"] == task["id"]:
+                    self.stored += 1
+                    task["predictions"].append(one | {"id": self.stored})
         return len(predictions)
 
     def prediction_counts(self, _: int) -> dict[str, int]:
@@ -156,3 +178,76 @@ def test_preannotate__project_takes_no_masks():
     with pytest.raises(InterfaceError, match="takes no masks"):
         run(client)
     assert client.chunks == []
+
+
+def run_shard(client: FakeLabelStudio, numbers: range, chunk: int = CHUNK) -> Outcome:
+    model = Model(BoxSegmenter(), "v1", "ab12")
+    return predict_tasks(client, Images(), 1, model, Plan(BOXES, chunk=chunk), lambda _: None, numbers)
+
+
+def stored(client: FakeLabelStudio) -> list[dict[str, Any]]:
+    """All predictions, without the names that each gets at random."""
+    found = [one for task in client.all for one in task["predictions"] if one["model_version"] == "v1"]
+    plain = [one | {"result": [{**region, "id": ""} for region in one["result"]], "id": 0} for one in found]
+    return sorted(plain, key=lambda one: one["task"])
+
+
+def project_of(*numbers: int) -> FakeLabelStudio:
+    return FakeLabelStudio([boxed(number, "gone" if number == 30 else "photo") for number in numbers])
+
+
+NUMBERS = (3, 4, 9, 30, 31, 77, 78)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 20])
+def test_shards__predictions_of_one_process(count):
+    alone, sharded = project_of(*NUMBERS), project_of(*NUMBERS)
+    whole = run(alone)
+    parts = task_shards(sharded, 1, count)
+    outcome = sum((run_shard(sharded, part) for part in parts), Outcome())
+    finish(sharded, 1, "v1", outcome)
+    assert stored(sharded) == stored(alone)
+    assert outcome == whole
+    assert sharded.about == alone.about
+
+
+def test_shards__about_as_many_tasks_each_and_none_left_out():
+    client = project_of(*NUMBERS)
+    parts = task_shards(client, 1, 3)
+    assert [[number for number in NUMBERS if number in part] for part in parts] == [
+        [3, 4],
+        [9, 30],
+        [31, 77, 78],
+    ]
+    client.all.append(boxed(500))
+    assert 500 in parts[-1], "a task that was made meanwhile"
+    assert task_shards(FakeLabelStudio([]), 1, 4) == [range(2**31)]
+
+
+def test_shards__cut_off_and_done_again():
+    client = project_of(*NUMBERS)
+    first, _ = task_shards(client, 1, 2)
+
+    def cut_off(_: int, predictions: Sequence[dict[str, Any]]) -> int:
+        if client.chunks:
+            raise KeyboardInterrupt
+        return FakeLabelStudio.add_predictions(client, 1, predictions)
+
+    client.add_predictions = cut_off  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        run_shard(client, first, chunk=1)
+    del client.add_predictions
+    again = run_shard(client, first, chunk=1)
+    assert (again.present, again.predicted) == (1, 2)
+    assert client.prediction_counts(1)["v1"] == 3
+
+
+def test_finish__deletes_what_a_process_believed_dead_stored_twice():
+    client = project_of(3, 4, 9)
+    outcome = run(client)
+    before = stored(client)
+    client.add_predictions(1, [client.all[0]["predictions"][-1], client.all[2]["predictions"][-1]])
+    assert client.prediction_counts(1)["v1"] == 5
+    finish(client, 1, "v1", outcome)
+    assert stored(client) == before
+    assert [task["predictions"][-1]["id"] for task in client.all] == [1, 2, 3], "the first ones stay"

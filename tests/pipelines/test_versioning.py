@@ -2,10 +2,13 @@
 
 import shutil
 import signal
+import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from dvc.config import Config
 
 from pipelines.collect import collect
 from pipelines.errors import CommandError, SnapshotError
@@ -87,6 +90,62 @@ def test_open_worktree__cache_is_lost_then_the_remote_too(repository):
     shutil.rmtree(repository / ".maskloop/storage")
     with pytest.raises(SnapshotError, match="its remote"), open_worktree(repository, "three", print):
         pass
+
+
+def test_open_worktree__settings_of_an_s3_remote(repository):
+    """Where it is, committed or not, and how one logs in, also by a file of keys whose path is relative."""
+    dvc(repository, "remote", "modify", "storage", "url", "s3://bucket/dvc")
+    git(repository, "commit", "--quiet", "--all", "-m", "Store on S3")
+    dvc(repository, "remote", "modify", "storage", "endpointurl", "http://127.0.0.1:9")
+    dvc(repository, "remote", "modify", "--local", "storage", "access_key_id", "someone")
+    dvc(repository, "config", "--local", "remote.storage.credentialpath", "keys/s3")
+    (repository / ".dvc/config.local").chmod(0o644)
+
+    with open_worktree(repository, "one", print) as worktree:
+        found = Config(dvc_dir=str(worktree.path / ".dvc"))["remote"]["storage"]
+        assert stat.S_IMODE((worktree.path / ".dvc/config.local").stat().st_mode) == 0o600
+        assert git(worktree.path, "status", "--porcelain") == "", "keys must not be committed"
+
+    assert found["url"] == "s3://bucket/dvc"
+    assert found["endpointurl"] == "http://127.0.0.1:9"
+    assert found["access_key_id"] == "someone"
+    assert Path(found["credentialpath"]) == repository / "keys/s3"
+
+
+@pytest.fixture
+def clones(repository, tmp_path):
+    """Two clones that share a git remote, and a folder as the DVC remote."""
+    dvc(repository, "remote", "modify", "storage", "url", str(tmp_path / "storage"))
+    git(repository, "commit", "--quiet", "--all", "-m", "Store elsewhere")
+    git(tmp_path, "clone", "--quiet", "--bare", str(repository), "shared.git")
+    for name in ("here", "there"):
+        git(tmp_path, "clone", "--quiet", "shared.git", name)
+        git(tmp_path / name, "config", "maskloop.remote", "origin")
+    return tmp_path / "here", tmp_path / "there"
+
+
+def test_clones__one_goes_on_where_the_other_stopped(clones):
+    here, there = clones
+    project = FakeProject()
+    first = collect_once(here, "one", project)
+    with open_worktree(there, "two", print) as worktree:
+        assert read_snapshot(worktree.path) == first
+        assert len(list((worktree.path / "data/images").iterdir())) == 2
+        assert collect(project, worktree.path, first).masks == 0
+    assert git(there, "ls-remote", "--heads", "origin", "retrain/*").endswith("refs/heads/retrain/one")
+
+
+def test_clones__only_one_of_two_at_the_same_time_moves_the_branch(clones):
+    here, there = clones
+    with open_worktree(there, "late", print) as worktree:
+        collected = collect(FakeProject(), worktree.path, read_snapshot(worktree.path))
+        collect_once(here, "early", FakeProject())
+        early = branch_commit(here, SNAPSHOT_BRANCH)
+        with pytest.raises(CommandError, match="stale info"):
+            worktree.commit_snapshot(collected.snapshot)
+    assert branch_commit(there, SNAPSHOT_BRANCH) == ""
+    with open_worktree(there, "again", print):
+        assert branch_commit(there, SNAPSHOT_BRANCH) == early
 
 
 def test_move_branch__another_run_was_faster(repository):
