@@ -5,7 +5,7 @@ as that gives the concurrency slot away; it is started again, and finds what the
 """
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from prefect import flow, get_run_logger, task
@@ -198,7 +198,7 @@ def _project(settings: Settings) -> LabelStudioProject:
 
 def _show(record: Record, page: str) -> None:
     """The record's page as an artifact, once."""
-    shown = Artifact.get(record.key)
+    shown = cast(Artifact | None, Artifact.get(record.key))
     if shown is None or shown.description != record.decision.reason:
         create_markdown_artifact(page, key=record.key, description=record.decision.reason)
 
