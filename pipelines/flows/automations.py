@@ -45,14 +45,14 @@ def apply(client: SyncPrefectClient) -> list[str]:
     """Create or update each automation by its name; returns what was done."""
     done = []
     for automation in automations():
-        first, *more = [*client.read_automations_by_name(automation.name), None]
-        if first is None:
-            client.create_automation(automation)
+        known = client.read_automations_by_name(automation.name)
+        if known:
+            client.update_automation(known[0].id, automation)
         else:
-            client.update_automation(first.id, automation)
-        for extra in filter(None, more):
+            client.create_automation(automation)
+        for extra in known[1:]:
             client.delete_automation(extra.id)
-        done.append(f"{'updated' if first else 'created'}  {automation.name}")
+        done.append(f"{'updated' if known else 'created'}  {automation.name}")
     return done
 
 
@@ -60,8 +60,8 @@ def _overdue(event: str, expected: list[str], within: timedelta) -> EventTrigger
     """Fires for each of our runs that `event` told of, when none of `expected` follows in time."""
     return EventTrigger(
         posture=Posture.Proactive,
-        match={"prefect.resource.id": "prefect.flow-run.*"},  # type: ignore[arg-type]
-        match_related={"prefect.resource.role": "flow", "prefect.resource.name": FLOWS},  # type: ignore[arg-type]
+        match={"prefect.resource.id": "prefect.flow-run.*"},
+        match_related={"prefect.resource.role": "flow", "prefect.resource.name": FLOWS},
         for_each={"prefect.resource.id"},
         after={event},
         expect=set(expected),
@@ -71,7 +71,7 @@ def _overdue(event: str, expected: list[str], within: timedelta) -> EventTrigger
 
 
 def _crash(name: str, trigger: EventTrigger, message: str) -> AutomationCore:
-    action = ChangeFlowRunState(state=StateType.CRASHED, name="Crashed", message=message)
+    action = ChangeFlowRunState(state=StateType.CRASHED, name="Crashed", message=message, force=False)
     return AutomationCore(name=name, trigger=trigger, actions=[action])
 
 
