@@ -56,6 +56,7 @@ PROGRAMS = {
     "backend": r"-m ml_backend",
 }
 DEPLOYMENT = "deployments/name/retrain/retrain"
+PATIENT: dict[str, Any] = {"timeout": 120.0, "trust_env": False}  # on a busy machine a server takes its time
 
 
 @dataclass
@@ -142,10 +143,10 @@ class FaultStack:
     def run(self, minimum: int = 1) -> str:
         """Ask for a retrain; returns the run's id."""
         api = self.config.prefect_api
-        deployment = _json(httpx.get(f"{api}/{DEPLOYMENT}", trust_env=False))["id"]
+        deployment = _json(httpx.get(f"{api}/{DEPLOYMENT}", **PATIENT))["id"]
         body = {"state": {"type": "SCHEDULED"}, "parameters": {"reason": "fault", "minimum": minimum}}
         url = f"{api}/deployments/{deployment}/create_flow_run"
-        return str(_json(httpx.post(url, json=body, trust_env=False))["id"])
+        return str(_json(httpx.post(url, json=body, **PATIENT))["id"])
 
     def state(self, run: str) -> dict[str, Any]:
         return flow_state(self.config, run)

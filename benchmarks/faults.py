@@ -23,6 +23,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import httpx
+
 from benchmarks.failing_proxy import Mode
 from benchmarks.fault_stack import STEPS, FaultStack, fault_stack
 from pipelines.stack.config import Ports, StackConfig
@@ -101,6 +103,13 @@ def skew_flow(offset: str) -> Strike:
         stack.environment |= {"LD_PRELOAD": FAKETIME, "FAKETIME": offset, "DONT_FAKE_MONOTONIC": "1"}
 
     return strike
+
+
+def set_clock_right(stack: FaultStack) -> None:
+    if stack.environment:
+        stack.environment.clear()
+        stack.services["worker"].stop()
+        stack.start_worker()
 
 
 def set_back_label_studio(stack: FaultStack, run: str, since: int) -> None:
@@ -213,8 +222,13 @@ def main() -> None:
             root = exits.enter_context(small_disk(options.data / "repository"))
             stack = exits.enter_context(fault_stack(StackConfig(options.data, root, Ports.free())))
             for name, strike in wanted.items():
-                result = inject(stack, name, strike)
-                stack.environment.clear()
+                try:
+                    result = inject(stack, name, strike)
+                except (TimeoutError, httpx.HTTPError) as error:
+                    print(f"{name} was not measured: {error!r}", flush=True)
+                    continue
+                finally:
+                    set_clock_right(stack)
                 with kept.open("a") as file:
                     file.write(json.dumps(asdict(result)) + "\n")
                 print(table([result]).splitlines()[-1], flush=True)

@@ -15,19 +15,19 @@ from typing import Any
 
 import httpx
 
-from benchmarks.fault_stack import FaultStack, fault_stack
+from benchmarks.fault_stack import PATIENT, FaultStack, fault_stack
 from pipelines.stack.config import Ports, StackConfig
 from pipelines.stack.label_studio import LabelStudio
 from pipelines.stack.prefect_api import prefect_command
 
 MASKS = 30
-PATIENCE = 900.0
+MINUTES_15 = 900.0
 Run = dict[str, Any]
 
 
 def runs(stack: FaultStack) -> dict[str, Run]:
     """All runs that are due, by id."""
-    answer = httpx.post(f"{stack.config.prefect_api}/flow_runs/filter", json={}, trust_env=False)
+    answer = httpx.post(f"{stack.config.prefect_api}/flow_runs/filter", json={}, **PATIENT)
     return {run["id"]: run for run in answer.raise_for_status().json() if run["state_name"] != "Scheduled"}
 
 
@@ -42,7 +42,7 @@ def measure(stack: FaultStack, name: str, deed: Callable[[], object]) -> str:
         new = [run for key, run in runs(stack).items() if key not in before]
         return next((run for run in new if run["start_time"]), None)
 
-    stack.wait(lambda: started() is not None, PATIENCE, f"a run by {name}")
+    stack.wait(lambda: started() is not None, MINUTES_15, f"a run by {name}")
     seconds = time.monotonic() - start
     run = started() or {}
     end = stack.await_end(run["id"])

@@ -22,7 +22,7 @@ EVENTS = {
     "ANNOTATION_UPDATED": SUBMITTED,
     "START_TRAINING": TRAINING,
 }
-TIMEOUT = httpx.Timeout(5.0)
+TIMEOUT = httpx.Timeout(30.0)  # nobody waits for it: Label Studio has its answer before
 MOST_MASKS = 100  # of one annotation; an automation's threshold is lower
 
 Event = dict[str, Any]
@@ -83,6 +83,10 @@ def _event(name: str, project: int, payload: Event) -> Event:
     }
 
 
+def _is_not_found(error: httpx.HTTPError) -> bool:
+    return isinstance(error, httpx.HTTPStatusError) and error.response.status_code == httpx.codes.NOT_FOUND
+
+
 class Prefect:
     """A client that emits events. A lost event delays a retrain and loses no annotation: so it is logged."""
 
@@ -98,11 +102,10 @@ class Prefect:
             reply = await self._client.post(f"{self._url}/events", json=list(events))
             reply.raise_for_status()
         except httpx.HTTPError as error:
+            hint = " MASKLOOP_PREFECT_URL must end in /api." if _is_not_found(error) else ""
+            reason = str(error) or type(error).__name__
             logger.warning(
-                "Prefect at %s did not take %d event(s): %s. MASKLOOP_PREFECT_URL must end in /api.",
-                self._url,
-                len(events),
-                str(error) or type(error).__name__,
+                "Prefect at %s did not take %d event(s): %s.%s", self._url, len(events), reason, hint
             )
 
     async def close(self) -> None:

@@ -34,12 +34,16 @@ _IDENTITY = ("-c", "user.name=maskloop", "-c", "user.email=maskloop@localhost", 
 
 @dataclass(frozen=True)
 class Worktree:
-    """A checkout of its own for one run. `root` is the repository that it belongs to."""
+    """A checkout of its own for one run. `root` is the repository that it belongs to.
+
+    data: the commit of `maskloop/snapshot` whose data it holds; empty when there was none.
+    """
 
     root: Path
     path: Path
     branch: str
     log: Log
+    data: str = ""
 
     def git(self, *arguments: str) -> str:
         return run(["git", *arguments], self.path, _silent).strip()
@@ -69,13 +73,13 @@ class Worktree:
         folders = [folder for folder in DATA if (self.path / folder).is_dir()]
         if not folders:  # nothing has ever been collected
             return self.commit_id
-        before = branch_commit(self.root, SNAPSHOT_BRANCH)
         write_snapshot(self.path, snapshot)
         self.dvc("add", *folders)
         described = [f"{folder}.dvc" for folder in folders]
         commit = self.commit(f"Snapshot {snapshot.name}: {snapshot.masks} masks", [str(SNAPSHOT), *described])
         self.dvc("push", *described)
-        move_branch(self.root, SNAPSHOT_BRANCH, commit, before)
+        # from what this run began with: another run may have committed since
+        move_branch(self.root, SNAPSHOT_BRANCH, commit, self.data)
         return commit
 
 
@@ -96,7 +100,7 @@ def open_worktree(root: Path, name: str, log: Log) -> Iterator[Worktree]:
     remove_dead_worktrees(root, log)
     with _alive(path):
         run(["git", "worktree", "add", "--quiet", "-b", branch, str(path), "HEAD"], root, log)
-        worktree = Worktree(root, path, branch, log)
+        worktree = Worktree(root, path, branch, log, branch_commit(root, SNAPSHOT_BRANCH))
         try:
             _share(root, path)
             _take_data(worktree)
@@ -193,14 +197,13 @@ def _contains(root: Path, name: str, branch: str) -> bool:
 
 def _take_data(worktree: Worktree) -> None:
     """Bring the newest snapshot into the worktree: described in git, its bytes in the cache or the remote."""
-    commit = branch_commit(worktree.root, SNAPSHOT_BRANCH)
-    if not commit:
+    if not worktree.data:
         return
-    tracked = worktree.git("ls-tree", "--name-only", commit, "data/").splitlines()
+    tracked = worktree.git("ls-tree", "--name-only", worktree.data, "data/").splitlines()
     wanted = [
         path for path in (SNAPSHOT.as_posix(), *(f"{folder}.dvc" for folder in DATA)) if path in tracked
     ]
-    worktree.git("restore", f"--source={commit}", "--staged", "--worktree", "--", *wanted)
+    worktree.git("restore", f"--source={worktree.data}", "--staged", "--worktree", "--", *wanted)
     try:
         worktree.dvc("pull", *[path for path in wanted if path.endswith(".dvc")])
     except CommandError as error:

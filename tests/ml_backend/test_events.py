@@ -118,3 +118,10 @@ def test_emit__prefect_refuses(caplog):
     with caplog.at_level(logging.WARNING):
         emit("http://prefect.example", lambda _: httpx.Response(404))
     assert "must end in /api" in caplog.text
+
+
+def test_emit__prefect_fails(caplog):
+    with caplog.at_level(logging.WARNING):
+        emit("http://prefect.example/api", lambda _: httpx.Response(500))
+    assert "did not take 1 event(s)" in caplog.text
+    assert "/api." not in caplog.text.split("500")[1]
