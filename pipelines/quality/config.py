@@ -32,7 +32,7 @@ class QualityConfig:
     border: float = 0.01
     whole: float = 0.95
     click_reach: float = 0.1
-    duplicate: float = 0.9
+    duplicate: float = 0.8
     agreement: float = 0.7
     match: float = 0.1
     model_clicks: int = 3
