@@ -1,12 +1,14 @@
 """With a real MLflow, in a SQLite file."""
 
 import json
+import shutil
 
 import pytest
 
 from maskloop.checkpoint import load_checkpoint
 from maskloop.errors import CheckpointError
 from pipelines.errors import PromotionError, RegistryError
+from pipelines.quality.retraining import DEFAULT, champion
 from pipelines.registry import Registry
 from pipelines.tracking import log_checkpoint, log_result, start_run
 
@@ -120,3 +122,12 @@ def test_log_result__metrics_curve_params_and_files(registry, tmp_path):
     assert sorted((point.step, point.value) for point in history) == [(1, 0.5), (2, 0.75)]
     files = {item.path for item in registry.client.list_artifacts(run_id)}
     assert files == {"dvc.lock", "params.yaml", "reports", "snapshot.json"}
+
+
+def test_champion__reviews_masks_and_knows_the_snapshot_that_it_learnt_from(registry, checkpoint, tmp_path):
+    shutil.copytree(checkpoint, tmp_path / DEFAULT)
+    first = champion(registry, tmp_path)
+    assert (first.version.split("-")[0], first.trained) == ("default", 0)
+    registry.promote(add(registry, checkpoint, snapshot="0003"), None)
+    served = champion(registry, tmp_path)
+    assert (served.version, served.trained) == ("maskloop-v1", 3)
