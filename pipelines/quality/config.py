@@ -33,7 +33,7 @@ class QualityConfig:
     whole: float = 0.95
     click_reach: float = 0.1
     duplicate: float = 0.8
-    agreement: float = 0.7
+    agreement: float = 0.6
     match: float = 0.1
     model_clicks: int = 3
     model_iou: float = 0.6
