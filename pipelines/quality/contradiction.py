@@ -1,7 +1,8 @@
 """Masks that a model which never learnt from them contradicts.
 
 A simulated annotator clicks for the mask, and the model answers with the object that it sees. Where that is
-far from the mask after a few clicks, a person should look.
+far from the mask, a person should look. One click is the best question: with more of them the annotator leads
+the model to the mask, right or wrong.
 """
 
 from collections.abc import Iterator, Sequence
@@ -81,9 +82,12 @@ def find_contradictions(answers: Sequence[Answer], version: str, config: Quality
     """Masks that the model is far from, by what it reaches with masks of this label."""
     for answer in answers:
         usual = _usual(answer.item.row.label, answers)
+        if usual is not None and usual < config.model_knows:
+            continue
         limit = config.model_iou if usual is None else min(config.model_iou, config.model_share * usual)
         if answer.iou < limit:
-            detail = f"IoU {answer.iou:.2f} with what the model answers to {len(answer.clicks)} clicks on it"
+            asked = f"{len(answer.clicks)} click{'s' if len(answer.clicks) != 1 else ''}"
+            detail = f"IoU {answer.iou:.2f} with what the model answers to {asked} on it"
             detail += "" if usual is None else f"; half of such masks reach {usual:.2f}"
             yield answer.item.finding(MODEL, detail, answer.iou, version, answer.rle, answer.clicks)
 
