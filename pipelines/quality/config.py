@@ -36,8 +36,8 @@ class QualityConfig:
     duplicate: float = 0.8
     agreement: float = 0.6
     match: float = 0.1
-    model_clicks: int = 1
-    model_knows: float = 0.7
+    model_clicks: int = 3
+    model_knows: float = 0.75
     model_iou: float = 0.6
     model_share: float = 0.7
     limit: int = 100

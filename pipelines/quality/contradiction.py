@@ -1,8 +1,7 @@
 """Masks that a model which never learnt from them contradicts.
 
 A simulated annotator clicks for the mask, and the model answers with the object that it sees. Where that is
-far from the mask, a person should look. One click is the best question: with more of them the annotator leads
-the model to the mask, right or wrong.
+far from the mask after a few clicks, a person should look.
 """
 
 from collections.abc import Iterator, Sequence
