@@ -36,7 +36,7 @@ class QualityConfig:
     duplicate: float = 0.8
     agreement: float = 0.6
     match: float = 0.1
-    model_clicks: int = 3
+    model_clicks: int = 2
     model_knows: float = 0.75
     model_iou: float = 0.6
     model_share: float = 0.7
