@@ -132,8 +132,7 @@ def review_masks(settings: Settings, worktree: Worktree, registry: Registry, sna
         champion = None
     reviewed = quality.review_new(worktree.path, snapshot, champion)
     logger.info("%s; %d wait for a person", reviewed.review, len(reviewed.waiting))
-    shown = reviewed.waiting[list(quality.SHOWN)]
-    table = [dict(zip(shown.columns, row, strict=True)) for row in shown.itertuples(index=False)]
+    table: Any = reviewed.waiting[list(quality.SHOWN)].to_dict("records")
     create_table_artifact(table, key="findings", description=str(reviewed.review))
     try:
         with LabelStudio(settings.label_studio_url, settings.label_studio_token) as client:

@@ -21,8 +21,9 @@ class QualityConfig:
     agreement: IoU that two annotators' masks of one object reach.
     match: IoU from which two annotators mean the same object.
     model_clicks: simulated clicks that a model is asked with.
+    model_knows: median IoU of a label from which the model knows it; of others it says nothing.
     model_iou: IoU that the model's answer reaches.
-    model_share: and the share of the label's median IoU, so that a model which knows a label badly says less.
+    model_share: or this share of the label's median.
     limit: masks a run that the model is asked about, newest first.
     """
 
@@ -32,10 +33,11 @@ class QualityConfig:
     border: float = 0.01
     whole: float = 0.95
     click_reach: float = 0.1
-    duplicate: float = 0.9
-    agreement: float = 0.7
+    duplicate: float = 0.8
+    agreement: float = 0.6
     match: float = 0.1
-    model_clicks: int = 3
+    model_clicks: int = 2
+    model_knows: float = 0.75
     model_iou: float = 0.6
     model_share: float = 0.7
     limit: int = 100

@@ -81,9 +81,12 @@ def find_contradictions(answers: Sequence[Answer], version: str, config: Quality
     """Masks that the model is far from, by what it reaches with masks of this label."""
     for answer in answers:
         usual = _usual(answer.item.row.label, answers)
+        if usual is not None and usual < config.model_knows:
+            continue
         limit = config.model_iou if usual is None else min(config.model_iou, config.model_share * usual)
         if answer.iou < limit:
-            detail = f"IoU {answer.iou:.2f} with what the model answers to {len(answer.clicks)} clicks on it"
+            asked = f"{len(answer.clicks)} click{'s' if len(answer.clicks) != 1 else ''}"
+            detail = f"IoU {answer.iou:.2f} with what the model answers to {asked} on it"
             detail += "" if usual is None else f"; half of such masks reach {usual:.2f}"
             yield answer.item.finding(MODEL, detail, answer.iou, version, answer.rle, answer.clicks)
 

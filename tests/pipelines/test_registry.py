@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from maskloop.checkpoint import load_checkpoint
 from maskloop.errors import CheckpointError
 from pipelines.errors import PromotionError, RegistryError
+from pipelines.quality.retraining import DEFAULT, champion
 from pipelines.registry import Registry
 from pipelines.tracking import log_checkpoint, log_result, start_run
 from tests.pipelines.conftest import REPOSITORY
@@ -257,3 +259,12 @@ def test_change__killed_at_each_write_and_repeated(
         assert STEPS[step](registry) is None
         assert registry.standing() == done
         STEPS[back](registry)
+
+
+def test_champion__reviews_masks_and_knows_the_snapshot_that_it_learnt_from(registry, checkpoint, tmp_path):
+    shutil.copytree(checkpoint, tmp_path / DEFAULT)
+    first = champion(registry, tmp_path)
+    assert (first.version.split("-")[0], first.trained) == ("default", 0)
+    registry.promote(add(registry, checkpoint, snapshot="0003"), None)
+    served = champion(registry, tmp_path)
+    assert (served.version, served.trained) == ("maskloop-v1", 3)

@@ -1,14 +1,10 @@
-"""The review of a retrain, with a real MLflow in a SQLite file."""
-
 import shutil
 
 import pytest
 
 from pipelines.findings import read_findings
-from pipelines.quality.retraining import DEFAULT, champion, review_new
-from pipelines.registry import Registry
+from pipelines.quality.retraining import review_new
 from pipelines.snapshot import Snapshot, write_snapshot
-from pipelines.tracking import log_checkpoint, start_run
 from tests.pipelines.conftest import REPOSITORY
 from tests.pipelines.quality.masks import row, square
 from tests.pipelines.quality.test_review import BAD, extend
@@ -46,16 +42,3 @@ def review_new_and_commit(root, snapshot):
     reviewed = review_new(root, snapshot, None).snapshot
     write_snapshot(root, reviewed)
     return reviewed
-
-
-def test_champion__knows_the_snapshot_that_it_learnt_from(root, checkpoint, monkeypatch):
-    monkeypatch.chdir(root)  # MLflow keeps artifacts below the current folder
-    registry = Registry(f"sqlite:///{root}/mlflow.db")
-    shutil.copytree(checkpoint, root / DEFAULT)
-    first = champion(registry, root)
-    assert (first.version.split("-")[0], first.trained) == ("default", 0)
-    run_id = start_run(registry.client, "test", {})
-    source = log_checkpoint(registry.client, run_id, checkpoint)
-    registry.promote(registry.register(run_id, source, {"snapshot": "0003"}), None)
-    served = champion(registry, root)
-    assert (served.version, served.trained) == ("maskloop-v1", 3)
