@@ -294,3 +294,23 @@ def test_predict_batch__equals_one_at_a_time(checkpoint: Checkpoint, protocol: s
     for request, together in zip(requests, predictor.predict_batch(requests), strict=True):
         alone = predictor.predict(request.image, request.clicks, request.previous, request.box)
         np.testing.assert_allclose(together.probability, alone.probability, atol=2e-5)
+
+
+def test_describe__one_vector_an_image_whatever_its_size(predictor: Predictor) -> None:
+    small, large = IMAGE, np.repeat(np.repeat(IMAGE, 2, axis=0), 2, axis=1)
+    one, other, again = predictor.describe([small, large, small.copy()])
+    assert one.shape == other.shape
+    assert one.dtype == np.float32
+    np.testing.assert_array_equal(one, again)
+    assert np.abs(one - other).max() > 0
+
+
+def test_describe__looks_count_and_not_the_order(predictor: Predictor) -> None:
+    red, blue = np.zeros((2, 64, 64, 3), np.uint8)
+    red[..., 0] = blue[..., 2] = 200
+    shifted = red.copy()
+    shifted[..., 0] += 5
+    of_red, of_blue, of_shifted = predictor.describe([red, blue, shifted])
+    assert np.linalg.norm(of_red - of_shifted) < np.linalg.norm(of_red - of_blue)
+    with pytest.raises(ImageError):
+        predictor.describe([red[..., 0]])
