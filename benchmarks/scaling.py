@@ -90,8 +90,8 @@ def model(units: Units, images: int, image_bytes: float, masks: float) -> dict[s
         "train: memory of one process, GB": units.image_memory * (pixels + table),
         "train: 100 steps of 4 views, hours": 400 * units.view / HOUR,
         "evaluate: 2 models, 20 objects, hours": 2 * 20 * 20 * units.click / HOUR,
-        "look at each image by 18 clicks, hours": images * 18 * units.click / HOUR,
-        "pre-annotate by 100 clicks an image, hours": images * 100 * units.click / HOUR,
+        "prioritize: 12 clicks an image, hours": images * 12 * units.click / HOUR,
+        "pre-annotate: 48 clicks an image, hours": images * 48 * units.click / HOUR,
     }
 
 

@@ -167,6 +167,7 @@ def worker(config: StackConfig, name: str, root: Path) -> Service:
         ready=lambda: name in online(config),
         environment=service.environment,
         folder=root,
+        patience=3600,
     )
 
 

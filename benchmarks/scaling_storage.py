@@ -113,7 +113,7 @@ def made_rows(images: Path, first: int, count: int, image_bytes: int) -> list[Ro
         name = f"{image:064x}"
         if not place:
             (images / f"{name}.jpg").write_bytes(generator.bytes(image_bytes))
-        fixed = (1, image, number, "region", "2026-01-01T00:00:00.000000Z", 1, "Object", HEIGHT, WIDTH)
+        fixed = (1, image, image, str(place), "2026-01-01T00:00:00.000000Z", 1, "Object", HEIGHT, WIDTH)
         rows.append(Row(*fixed, counts[generator.integers(200)], name, "{}"))
     return rows
 

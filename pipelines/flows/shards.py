@@ -33,6 +33,11 @@ def task_runner(environment: Mapping[str, str] = os.environ) -> TaskRunner[Any]:
         return DaskTaskRunner(address=address)
     if not processes.isdecimal() or int(processes) < 1:
         raise SettingsError(f"{PROCESSES} is {processes!r}: set it to a number of processes.")
+    import dask
+
+    # Dask lets its processes give memory back at once, and the network asks for it again at each layer: page
+    # faults took as long as the arithmetic
+    dask.config.set({"distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None})
     # a shard keeps one thread busy, and Dask gives the network of each process one
     cluster = {"n_workers": int(processes), "threads_per_worker": 1, "dashboard_address": None}
     return DaskTaskRunner(cluster_kwargs=cluster)
