@@ -16,6 +16,7 @@ from pipelines.stored import StoredImages
 
 SOURCE = "labelled"
 _COLUMNS = [name for name in SCHEMA.names if name != "meta"]
+_USED = ("height", "width", "label", "rle", "clicks")
 
 
 class LabelledImages:
@@ -28,9 +29,11 @@ class LabelledImages:
         rows = read_rows(root, snapshot, _COLUMNS).to_pandas()
         findings = read_findings(root, snapshot)
         self.left_out = _left_out(rows, findings)
-        self._rows = newest_masks(without_findings(rows, findings))
-        places = self._rows.groupby("image_sha256").indices
+        kept = newest_masks(without_findings(rows, findings))
+        places = kept.groupby("image_sha256").indices
         self._places = {str(digest): np.asarray(indices) for digest, indices in places.items()}
+        # as lists: taking rows out of a table that came in many files costs more the more files there are
+        self._columns = [kept[name].tolist() for name in _USED]
         self._images = StoredImages(root)
 
     @property
@@ -43,9 +46,9 @@ class LabelledImages:
         Raises:
             SnapshotError: its bytes are missing or damaged.
         """
-        rows: list[Any] = list(self._rows.iloc[self._places[digest]].itertuples())
-        size = int(rows[0].height), int(rows[0].width)
-        objects = [_object(row, *size) for row in rows]
+        rows = [[column[place] for column in self._columns] for place in self._places[digest]]
+        size = int(rows[0][0]), int(rows[0][1])
+        objects = [_object(size, *row[2:]) for row in rows]
         return Picture(f"image-{digest[:12]}", SOURCE, self._images.read(digest), *size, objects)
 
 
@@ -58,13 +61,13 @@ def _left_out(rows: pd.DataFrame, findings: pd.DataFrame) -> dict[str, int]:
     return {str(reason): int(count) for reason, count in counts.sort_index().items()}
 
 
-def _object(row: Any, height: int, width: int) -> dict[str, Any]:
+def _object(size: tuple[int, int], label: str, rle: str, clicks: str) -> dict[str, Any]:
     return {
-        "rle": row.rle,
-        "category": row.label,
-        "area": coco_area({"size": [height, width], "counts": row.rle}),
+        "rle": rle,
+        "category": label,
+        "area": coco_area({"size": [*size], "counts": rle}),
         "clicks": [
-            {"row": float(place_row), "col": float(place_col), "positive": bool(positive)}
-            for place_row, place_col, positive in json.loads(row.clicks)
+            {"row": float(row), "col": float(col), "positive": bool(positive)}
+            for row, col, positive in json.loads(clicks)
         ],
     }
