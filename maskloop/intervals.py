@@ -168,7 +168,8 @@ def _by_image(
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
     """The sum of the values of each image, and how many they are."""
     groups, _ = pd.factorize(np.asarray(images, dtype=object))
-    return np.bincount(groups, weights=np.asarray(values, dtype=np.float64)), np.bincount(groups)
+    sums = np.bincount(groups, weights=np.asarray(values, dtype=np.float64)).astype(np.float64)
+    return sums, np.bincount(groups)
 
 
 def _error(sums: npt.NDArray[np.float64], sizes: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:

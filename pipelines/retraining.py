@@ -25,8 +25,9 @@ from pipelines.latency import Latency
 from pipelines.registry import CHALLENGER, CHAMPION, Registry, Version
 from pipelines.report.decision import draw, to_markdown
 from pipelines.snapshot import read_snapshot
-from pipelines.stages.evaluate import GENERAL, LATENCY, REPORTS
+from pipelines.stages.evaluate import GENERAL, LATENCY
 from pipelines.stages.params import read_params
+from pipelines.stages.train import REPORTS
 from pipelines.tracking import log_checkpoint, log_decision, log_result, start_run
 from pipelines.versioning import Worktree
 

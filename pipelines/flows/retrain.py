@@ -122,7 +122,7 @@ def judge(worktree: Worktree, registry: Registry, challenger: Version, champion:
 def _show(record: Record, page: str) -> None:
     """The record's page as an artifact, once."""
     shown = Artifact.get(record.key)
-    if shown is None or shown.description != record.decision.reason:
+    if getattr(shown, "description", None) != record.decision.reason:  # of none there is no description
         create_markdown_artifact(page, key=record.key, description=record.decision.reason)
 
 
