@@ -5,7 +5,7 @@ as that gives the concurrency slot away; it is started again, and finds what the
 """
 
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 from prefect import flow, get_run_logger, task
@@ -197,8 +197,8 @@ def _project(settings: Settings) -> LabelStudioProject:
 
 def _show(record: Record, page: str) -> None:
     """The record's page as an artifact, once."""
-    shown = cast(Artifact | None, Artifact.get(record.key))
-    if shown is None or shown.description != record.decision.reason:
+    shown = Artifact.get(record.key)
+    if getattr(shown, "description", None) != record.decision.reason:  # of none there is no description
         create_markdown_artifact(page, key=record.key, description=record.decision.reason)
 
 
