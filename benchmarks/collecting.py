@@ -168,7 +168,8 @@ class Server:
         path, each = f"/api/projects/{self.project}/import", masks // tasks
         for start in range(0, tasks, AT_ONCE):
             numbers = range(start, min(start + AT_ONCE, tasks))
-            files = [("file", (f"{number}.jpg", photo(number), "image/jpeg")) for number in numbers]
+            # of several files of one field Label Studio takes the last
+            files = [(f"file{number}", (f"{number}.jpg", photo(number), "image/jpeg")) for number in numbers]
             self._post(f"{path}?commit_to_project=false", files=files)
         stored = self._client.get(f"/api/projects/{self.project}/file-uploads?all=true").json()
         photos = [f"/data/{one['file']}" for one in stored][:tasks]
