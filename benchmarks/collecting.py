@@ -2,11 +2,13 @@
 
     python -m benchmarks.collecting label-studio --masks 5000 --tasks 1000
     python -m benchmarks.collecting process --masks 50000 --tasks 10000
+    python -m benchmarks.collecting shards --masks 50000 --tasks 10000
 
 `label-studio` starts one of its own with SQLite, uploads photos and imports annotations over its interface;
 `process` has the same project in the memory of the process, where an import would take too long. Each step
 runs in a process of its own, in a repository with git and DVC that is made for it, as in a retrain. The last
-steps collect what came to be after the first snapshot: 50 masks in 10 annotations.
+steps collect what came to be after the first snapshot: 50 masks in 10 annotations. `shards` measures what
+there is to do with the rows alone: writing and reading them, in files of a thousand and of fifty.
 """
 
 import argparse
@@ -34,8 +36,9 @@ from maskloop.regions import region_value
 from maskloop.runs import Runs
 from maskloop.sketches import Sketch
 from pipelines.collect import Project, collect
+from pipelines.known import KnownAnnotations
 from pipelines.labelstudio import LabelStudioProject, Survey, Task
-from pipelines.shards import newest_masks, read_rows
+from pipelines.shards import Row, newest_masks, read_rows, write_shards
 from pipelines.snapshot import Snapshot, parse_snapshot, read_snapshot, write_snapshot
 from pipelines.stack.catalog import label_studio
 from pipelines.stack.config import Ports, StackConfig
@@ -168,7 +171,8 @@ class Server:
         path, each = f"/api/projects/{self.project}/import", masks // tasks
         for start in range(0, tasks, AT_ONCE):
             numbers = range(start, min(start + AT_ONCE, tasks))
-            files = [("file", (f"{number}.jpg", photo(number), "image/jpeg")) for number in numbers]
+            # of several files of one field Label Studio takes the last
+            files = [(f"file{number}", (f"{number}.jpg", photo(number), "image/jpeg")) for number in numbers]
             self._post(f"{path}?commit_to_project=false", files=files)
         stored = self._client.get(f"/api/projects/{self.project}/file-uploads?all=true").json()
         photos = [f"/data/{one['file']}" for one in stored][:tasks]
@@ -274,6 +278,41 @@ def measure(arguments: argparse.Namespace, root: Path, between: Callable[[], Non
     return costs
 
 
+def measure_shards(root: Path, masks: int, tasks: int) -> None:
+    """Write made-up rows and read them, in this process."""
+    each = masks // tasks
+    rows = [_row(number, number // each) for number in range(masks)]
+    for size in (1000, 50):
+        parts = (rows[start : start + size] for start in range(0, masks, size))
+        before = _cpu()
+        shards = [
+            shard for name, part in enumerate(parts) for shard in write_shards(root, f"{size}-{name}", part)
+        ]
+        print(f"| write, {len(shards)} files of {size} rows | {_cpu() - before:.2f} | |")
+        snapshot = Snapshot(shards=tuple(shards))
+        for step, work in (("what is known, of ten tasks", _know), ("newest masks", _newest)):
+            before, memory = _cpu(), _megabytes()
+            work(root, snapshot)
+            print(f"| {step} | {_cpu() - before:.2f} | {_megabytes() - memory:.0f} |", flush=True)
+
+
+def _know(root: Path, snapshot: Snapshot) -> None:
+    known = KnownAnnotations(root, snapshot, project=1)
+    for task in range(10):
+        known.of(task)
+
+
+def _newest(root: Path, snapshot: Snapshot) -> None:
+    newest_masks(read_rows(root, snapshot).to_pandas())
+
+
+def _row(number: int, task: int) -> Row:
+    noise = np.random.default_rng(number).bytes(150).hex()  # about as long as real ones
+    meta = json.dumps({"meta": {"model": "maskloop-v2", "sketch": noise[:140]}})
+    time = "2026-11-22T07:00:00.000000Z"
+    return Row(1, task, task, f"region-{number}", time, 1, "Cell", HEIGHT, WIDTH, noise, noise[:64], meta)
+
+
 def _line(cost: Cost) -> str:
     numbers = f"{cost.seconds:.1f} | {cost.cpu:.1f} | {cost.megabytes:.0f} | {cost.grown:.0f}"
     return f"| {cost.step} | {numbers} | {cost.said} |"
@@ -281,7 +320,7 @@ def _line(cost: Cost) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("kind", choices=("label-studio", "process"))
+    parser.add_argument("kind", choices=("label-studio", "process", "shards"))
     parser.add_argument("--masks", type=int, default=5000)
     parser.add_argument("--tasks", type=int, default=1000)
     parser.add_argument("--steps", default=",".join(STEPS), help="some of them: no commit, no new masks")
@@ -296,6 +335,10 @@ def main() -> None:
         print(json.dumps(asdict(run_step(arguments.step, arguments))))
         return
     with tempfile.TemporaryDirectory(prefix="collecting-") as temporary:
+        if arguments.kind == "shards":
+            print("| step | processor s | MB grown |\n| --- | --- | --- |")
+            measure_shards(Path(temporary), arguments.masks, arguments.tasks)
+            return
         print("| step | s | processor s | MB | of it grown | |\n| --- | --- | --- | --- | --- | --- |")
         if arguments.kind == "process":
             measure(arguments, Path(temporary) / "repository", lambda: None)

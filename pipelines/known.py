@@ -30,7 +30,7 @@ class KnownAnnotations:
         rows = rows.filter(pc.equal(rows["project_id"], project))
         tasks = rows["task_id"].to_numpy()
         order = np.argsort(tasks, kind="stable")  # so that later rows of a task stay later
-        self._tasks, self._rows = tasks[order], rows.take(order)
+        self._tasks, self._rows = tasks[order], rows.take(order).combine_chunks()
 
     @property
     def tasks(self) -> set[int]:
