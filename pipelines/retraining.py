@@ -36,6 +36,7 @@ CHAMPION_FOLDER = "models/champion"
 DEFAULT_CHECKPOINT = "checkpoints/default"
 RESULTS = ("params.yaml", "dvc.lock", "reports", f"{CHAMPION_FOLDER}.dvc")
 PAGE = "decision.md"
+MOVED = "Another version became champion meanwhile."
 Show = Callable[[Record, str], None]
 _START = re.compile(r"^(?P<key>  start: *)\S+", re.MULTILINE)
 
@@ -119,19 +120,20 @@ def judge(
         show: is given the record and its page as Markdown.
 
     Raises:
-        PromotionError: another version became champion meanwhile; that is recorded, too.
+        PromotionError: another version became champion meanwhile, or a person rolled this one back; that is
+            recorded, too.
     """
     decision = compare(worktree)
     moved = decision.promote and _moved(registry, challenger, champion)
     record = partial(_record, worktree, registry, challenger, champion, by, show)
-    record(_refused(decision) if moved else decision)
+    record(_refused(decision, MOVED) if moved else decision)
     if not decision.promote:
         return decision
     try:
-        registry.promote(challenger, champion)
-    except PromotionError:
-        if not moved:  # it moved after that was looked up
-            record(_refused(decision))
+        registry.promote(challenger, champion, because=decision.reason, by=by)
+    except PromotionError as error:
+        if not moved:  # it moved after that was looked up, or the challenger was rolled back
+            record(_refused(decision, str(error)))
         raise
     return decision
 
@@ -141,12 +143,8 @@ def _moved(registry: Registry, challenger: Version, champion: Version) -> bool:
     return holder is not None and holder.number not in (challenger.number, champion.number)
 
 
-def _refused(decision: Decision) -> Decision:
-    return replace(
-        decision,
-        promote=False,
-        reason=f"refused: another version became champion meanwhile; of the one before: {decision.reason}",
-    )
+def _refused(decision: Decision, why: str) -> Decision:
+    return replace(decision, promote=False, reason=f"refused: {why} The gate had said: {decision.reason}")
 
 
 def _record(

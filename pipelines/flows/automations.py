@@ -14,7 +14,7 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import StateType
 from prefect.events.actions import ChangeFlowRunState
 
-FLOWS = ["retrain", "preannotate"]
+FLOWS = ["retrain", "preannotate", "prioritize", "evaluate"]
 """Whose deployments beat every HEARTBEAT; one that beats less often would be called dead in between."""
 HEARTBEAT = timedelta(seconds=30)
 """PREFECT_FLOWS_HEARTBEAT_FREQUENCY in `prefect.yaml`; Prefect allows no shorter one."""

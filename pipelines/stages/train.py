@@ -3,6 +3,7 @@
 What holds times goes to `reports/`: of the same data and parameters the candidate has the same bytes.
 """
 
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -28,6 +29,8 @@ def main(root: Path = Path()) -> None:
     out = root / CANDIDATE
     champion = load_checkpoint(start)
     train(champion.model, corpus, out, config, {"start": champion.sha256}, resume=False)
+    if os.environ.get("RANK", "0") != "0":  # of the processes that torchrun starts, the first one writes
+        return
     _blend(out, start, share)
     (out / "resume.safetensors").unlink()  # as large as three checkpoints, and of no use to a finished run
     (root / REPORTS).mkdir(exist_ok=True)

@@ -178,7 +178,7 @@ def test_judge__champion_moved_meanwhile(registry, pair):
     assert shown[0][0].identity == shown[1][0].identity
     tags = registry.client.get_run(challenger.run_id).data.tags
     assert tags["decision"] == "refused"
-    assert tags["decision_reason"].startswith("refused: another version became champion meanwhile")
+    assert tags["decision_reason"].startswith("refused: Another version became champion meanwhile.")
     assert json.loads((worktree.path / "reports/decision.json").read_text())["promote"] is False
 
 
