@@ -35,11 +35,11 @@ from maskloop.arrays import Mask
 from maskloop.regions import region_value
 from maskloop.runs import Runs
 from maskloop.sketches import Sketch
-from pipelines.collect import Project, collect
-from pipelines.known import KnownAnnotations
-from pipelines.labelstudio import LabelStudioProject, Survey, Task
-from pipelines.shards import Row, newest_masks, read_rows, write_shards
-from pipelines.snapshot import Snapshot, parse_snapshot, read_snapshot, write_snapshot
+from pipelines.data.collect import Project, collect
+from pipelines.data.known import KnownAnnotations
+from pipelines.data.shards import Row, newest_masks, read_rows, write_shards
+from pipelines.data.snapshot import Snapshot, parse_snapshot, read_snapshot, write_snapshot
+from pipelines.label_studio.project import LabelStudioProject, Survey, Task
 from pipelines.stack.catalog import label_studio
 from pipelines.stack.config import Ports, StackConfig
 from pipelines.stack.services import Services

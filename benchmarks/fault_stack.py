@@ -21,13 +21,13 @@ import yaml
 
 from benchmarks.failing_proxy import FailingProxy
 from maskloop.images import decode_image
-from pipelines.registry import CHALLENGER, CHAMPION, Registry
-from pipelines.samples import load_samples
-from pipelines.shards import read_rows
-from pipelines.snapshot import read_snapshot
+from pipelines.data.samples import load_samples
+from pipelines.data.shards import read_rows
+from pipelines.data.snapshot import read_snapshot
+from pipelines.label_studio.client import LabelStudio
+from pipelines.promotion.registry import CHALLENGER, CHAMPION, Registry
 from pipelines.stack import catalog, project
 from pipelines.stack.config import REPOSITORY, StackConfig, remember_ports
-from pipelines.stack.label_studio import LabelStudio
 from pipelines.stack.labeler import painted
 from pipelines.stack.prefect_api import FINAL_STATES, bury_lost_runs, deploy, flow_state
 from pipelines.stack.services import Service, Services

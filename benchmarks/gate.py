@@ -18,8 +18,8 @@ from matplotlib.figure import Figure
 
 from maskloop.clicks import Click
 from maskloop.results import MAX_CLICKS, ObjectResult, Report
-from pipelines.gate import GAIN, GENERAL, SLICES, Decision, Rules, decide
-from pipelines.latency import Latency
+from pipelines.promotion.gate import GAIN, GENERAL, SLICES, Decision, Rules, decide
+from pipelines.promotion.latency import Latency
 from pipelines.report.plots import COLOURS, MARKERS, save_png
 from pipelines.stages.params import read_params
 

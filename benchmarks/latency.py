@@ -36,7 +36,7 @@ from maskloop.masks import Runs, encode_brush
 from maskloop.predictor import Predictor
 from maskloop.rivals import open_segmenter
 from ml_backend.settings import Settings
-from pipelines.samples import load_samples
+from pipelines.data.samples import load_samples
 
 HEIGHT, WIDTH = 3000, 4000
 STAGES = ("parse", "fetch", "queue", "predict", "encode")

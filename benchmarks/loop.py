@@ -22,21 +22,21 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from maskloop.selection import rank
 
 from benchmarks.domains import Domain, open_domain, spread
 from maskloop.datasets import open_dataset
 from maskloop.evaluation import Report, evaluate
 from maskloop.images import decode_image
 from maskloop.predictor import Predictor
-from pipelines.collect import collect
+from maskloop.selection import rank
+from pipelines.data.collect import collect
+from pipelines.data.snapshot import Snapshot, read_snapshot, write_snapshot
 from pipelines.files import write_atomically
-from pipelines.interface import build_interface
-from pipelines.labelstudio import LabelStudioProject
-from pipelines.snapshot import Snapshot, read_snapshot, write_snapshot
+from pipelines.label_studio.client import LabelStudio
+from pipelines.label_studio.interface import build_interface
+from pipelines.label_studio.project import LabelStudioProject
 from pipelines.stack import catalog, project
 from pipelines.stack.config import REPOSITORY, Ports, StackConfig
-from pipelines.stack.label_studio import LabelStudio
 from pipelines.stack.labeler import Labeler, Labelled
 from pipelines.stack.project import LABEL, uploaded_name
 from pipelines.stack.services import Service, Services, answers

@@ -20,11 +20,11 @@ import numpy as np
 import yaml
 
 from maskloop.masks import encode_coco
-from pipelines.shards import Row, write_shards
-from pipelines.snapshot import Snapshot, read_snapshot, write_snapshot
-from pipelines.split import assign
+from pipelines.data.shards import Row, write_shards
+from pipelines.data.snapshot import Snapshot, read_snapshot, write_snapshot
+from pipelines.data.split import assign
+from pipelines.data.stored import IMAGES
 from pipelines.stages import prepare
-from pipelines.stored import IMAGES
 
 HEIGHT, WIDTH = 120, 160
 MASKS_PER_IMAGE = 5

@@ -32,7 +32,7 @@ from maskloop.intervals import bootstrap
 from maskloop.predictor import Predictor
 from maskloop.selection import SIGNALS, Measured, Profile, fit, measure, profile, rank_profiles
 from maskloop.selection.store import ProfileStore
-from pipelines.samples import load_samples
+from pipelines.data.samples import load_samples
 
 FOLDS = 10
 DRAWS = 2000

@@ -30,13 +30,13 @@ from maskloop.evaluation import evaluate
 from maskloop.masks import decode_coco, encode_coco
 from maskloop.metrics import intersection_over_union
 from maskloop.predictor import Predictor
+from pipelines.data.shards import Row
 from pipelines.quality.config import QualityConfig
 from pipelines.quality.contradiction import Answer, find_contradictions
 from pipelines.quality.labelled import Labelled
 from pipelines.quality.pairs import agreement_table, compare, find_duplicates
 from pipelines.quality.pointing import check_clicks
 from pipelines.quality.shapes import check_shape
-from pipelines.shards import Row
 
 SMALLEST = 150
 """Pixels of an object, so that half of it is still one."""

@@ -13,7 +13,7 @@ from maskloop.evaluation import ObjectResult, label
 from maskloop.images import decode_image
 from maskloop.masks import polygon_to_mask
 from maskloop.predictor import Predictor
-from pipelines.samples import load_samples
+from pipelines.data.samples import load_samples
 
 CLICKS = 5
 

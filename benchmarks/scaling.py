@@ -26,8 +26,8 @@ from maskloop.evaluation import evaluate
 from maskloop.images import decode_image
 from maskloop.predictor import Predictor
 from maskloop.training import TrainingConfig, train
-from pipelines.shards import newest_masks, read_rows, write_shards
-from pipelines.snapshot import Snapshot
+from pipelines.data.shards import newest_masks, read_rows, write_shards
+from pipelines.data.snapshot import Snapshot
 
 CHECKPOINT = Path("checkpoints/default")
 HOUR = 3600

@@ -3,10 +3,11 @@
     python -m benchmarks.scaling_databases [--databases sqlite postgresql] [--polls 100] [--runs 4]
 
 Starts both services as the stack does, with tables in SQLite or in a PostgreSQL server of its own (Debian's
-programs; not as root). The committed checkpoint is registered, becomes champion, is challenged, promoted and
-rolled back by `pipelines.registry`; the alias is polled as the backend does, alone and while another process
-writes metrics. Then two Prefect workers, one of them in a clone in another folder, take short runs that are
-asked for at once. Prints milliseconds (median, 95th percentile), seconds, and what the logs say of locks.
+programs; not as root). The committed checkpoint is registered, becomes champion, is challenged, promoted
+and rolled back by `pipelines.promotion.registry`; the alias is polled as the backend does, alone and while
+another process writes metrics. Then two Prefect workers, one of them in a clone in another folder, take
+short runs that are asked for at once. Prints milliseconds (median, 95th percentile), seconds, and what the
+logs say of locks.
 """
 
 import argparse
@@ -25,7 +26,7 @@ import httpx
 import numpy as np
 
 from benchmarks.database_server import database
-from pipelines.registry import CHAMPION, Registry
+from pipelines.promotion.registry import CHAMPION, Registry
 from pipelines.stack import catalog
 from pipelines.stack.config import REPOSITORY, Ports, StackConfig
 from pipelines.stack.prefect_api import prefect_command
@@ -36,7 +37,7 @@ POLL = "api/2.0/mlflow/registered-models/alias?name=maskloop&alias=champion"
 WRITE = """
 import sys, time
 from mlflow import MlflowClient
-from pipelines.tracking import start_run
+from pipelines.promotion.tracking import start_run
 client = MlflowClient(sys.argv[1])
 run = start_run(client, "writer", {})
 while True:

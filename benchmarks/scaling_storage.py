@@ -25,8 +25,8 @@ import numpy as np
 from benchmarks.object_store import BUCKET, KEY, SECRET, ObjectStore, object_store
 from maskloop.masks import encode_coco
 from pipelines.commands import run
-from pipelines.shards import Row, read_rows, write_shards
-from pipelines.snapshot import Snapshot, read_snapshot
+from pipelines.data.shards import Row, read_rows, write_shards
+from pipelines.data.snapshot import Snapshot, read_snapshot
 from pipelines.versioning import open_worktree
 
 MASKS_AN_IMAGE = 5

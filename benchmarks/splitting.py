@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageEnhance
 
-from pipelines.likeness import HASH_SIZE, NEAR, near_pairs, perceptual_hash
+from pipelines.data.likeness import HASH_SIZE, NEAR, near_pairs, perceptual_hash
 
 DISTANCES = (8, 16, 24, 28, 32, 36, 40, 44)
 SIDE = 160

@@ -16,8 +16,8 @@ from typing import Any
 import httpx
 
 from benchmarks.fault_stack import PATIENT, FaultStack, fault_stack
+from pipelines.label_studio.client import LabelStudio
 from pipelines.stack.config import Ports, StackConfig
-from pipelines.stack.label_studio import LabelStudio
 from pipelines.stack.prefect_api import prefect_command
 
 MASKS = 30

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-from pipelines.labelstudio import OVERLAP, Task, format_time, parse_time
+from pipelines.label_studio.project import OVERLAP, Task, format_time, parse_time
 from pipelines.versioning import SNAPSHOT_BRANCH, masks_trained, snapshot_of
 
 

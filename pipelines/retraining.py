@@ -17,18 +17,18 @@ from pathlib import Path
 
 from maskloop.checkpoint import WEIGHTS, digest
 from maskloop.results import Report
-from pipelines.decisions import FILE as DECISION
-from pipelines.decisions import Record
+from pipelines.data.snapshot import read_snapshot
 from pipelines.errors import PromotionError, SettingsError
-from pipelines.gate import Decision, Rules, decide
-from pipelines.latency import Latency
-from pipelines.registry import CHALLENGER, CHAMPION, Registry, Version
+from pipelines.promotion.decisions import FILE as DECISION
+from pipelines.promotion.decisions import Record
+from pipelines.promotion.gate import Decision, Rules, decide
+from pipelines.promotion.latency import Latency
+from pipelines.promotion.registry import CHALLENGER, CHAMPION, Registry, Version
+from pipelines.promotion.tracking import log_checkpoint, log_decision, log_result, start_run
 from pipelines.report.decision import draw, to_markdown
-from pipelines.snapshot import read_snapshot
 from pipelines.stages.evaluate import GENERAL, LATENCY
 from pipelines.stages.params import read_params
 from pipelines.stages.train import REPORTS
-from pipelines.tracking import log_checkpoint, log_decision, log_result, start_run
 from pipelines.versioning import Worktree
 
 CANDIDATE = "models/candidate"

@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.commands import Log, run
+from pipelines.data.snapshot import PATH as SNAPSHOT
+from pipelines.data.snapshot import Snapshot, parse_snapshot, write_snapshot
 from pipelines.errors import CommandError, SnapshotError
-from pipelines.snapshot import PATH as SNAPSHOT
-from pipelines.snapshot import Snapshot, parse_snapshot, write_snapshot
 
 SNAPSHOT_BRANCH = "maskloop/snapshot"
 TRAINED_BRANCH = "maskloop/trained"

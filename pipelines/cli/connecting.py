@@ -44,9 +44,9 @@ def connect(
     instruction: Annotated[str | None, typer.Option(help="what labelers are told")] = None,
 ) -> None:
     """Connect a project of Label Studio with the backend, or bring its connection up to date."""
-    from pipelines.connection import Wanted, find_project
-    from pipelines.connection import connect as run
-    from pipelines.stack.label_studio import LabelStudio
+    from pipelines.label_studio.client import LabelStudio
+    from pipelines.label_studio.connection import Wanted, find_project
+    from pipelines.label_studio.connection import connect as run
 
     wanted = Wanted(
         backend_url=backend,
@@ -84,15 +84,15 @@ def preannotate(
     from tempfile import TemporaryDirectory
 
     from maskloop.predictor import Predictor
-    from pipelines import preannotation
-    from pipelines.connection import find_project
-    from pipelines.labelstudio import LabelStudioProject
-    from pipelines.stack.label_studio import LabelStudio
+    from pipelines.label_studio import preannotation
+    from pipelines.label_studio.client import LabelStudio
+    from pipelines.label_studio.connection import find_project
+    from pipelines.label_studio.project import LabelStudioProject
 
     with TemporaryDirectory() as scratch, LabelStudio(label_studio, token) as client:
         number = int(find_project(client, project, title)["id"])
         if mlflow:
-            from pipelines.registry import Registry
+            from pipelines.promotion.registry import Registry
 
             model = preannotation.champion(Registry(mlflow), Path(scratch))
         else:

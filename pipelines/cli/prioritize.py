@@ -43,15 +43,15 @@ def prioritize(
 
     from maskloop.predictor import Predictor
     from maskloop.selection.store import ProfileStore
-    from pipelines import preannotation, prioritizing
-    from pipelines.connection import find_project
-    from pipelines.labelstudio import LabelStudioProject
-    from pipelines.stack.label_studio import LabelStudio
+    from pipelines.label_studio import preannotation, prioritizing
+    from pipelines.label_studio.client import LabelStudio
+    from pipelines.label_studio.connection import find_project
+    from pipelines.label_studio.project import LabelStudioProject
 
     with TemporaryDirectory() as scratch, LabelStudio(label_studio, token) as client:
         number = int(find_project(client, project, title)["id"])
         if mlflow:
-            from pipelines.registry import Registry
+            from pipelines.promotion.registry import Registry
 
             model = preannotation.champion(Registry(mlflow), Path(scratch))
         else:

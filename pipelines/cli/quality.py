@@ -96,9 +96,9 @@ def _lines(findings: "pd.DataFrame", agreement: "pd.DataFrame") -> Iterator[str]
 
 
 def _show_tab(label_studio: str, token: str, project: int | None, findings: "pd.DataFrame") -> None:
-    from pipelines.connection import find_project
+    from pipelines.label_studio.client import LabelStudio
+    from pipelines.label_studio.connection import find_project
     from pipelines.quality.view import ensure_view
-    from pipelines.stack.label_studio import LabelStudio
 
     if not (label_studio and token):
         raise typer.BadParameter("a tab needs --label-studio and --token, and --project")

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.changes import minute
 from pipelines.errors import PromotionError
+from pipelines.promotion.changes import minute
 
 if TYPE_CHECKING:
-    from pipelines.changes import Change, Standing
-    from pipelines.registry import Registry
+    from pipelines.promotion.changes import Change, Standing
+    from pipelines.promotion.registry import Registry
 
 MlflowOption = Annotated[
     str,
@@ -30,7 +30,7 @@ InsteadOption = Annotated[
 
 def open_registry(mlflow: str, model: str, data: Path | None) -> "Registry":
     """The registry at an address; without one, that of the stack which keeps its data there."""
-    from pipelines.registry import Registry
+    from pipelines.promotion.registry import Registry
     from pipelines.stack.config import REPOSITORY, StackConfig, remembered_ports
 
     folder = data or REPOSITORY / ".maskloop"
@@ -49,7 +49,7 @@ def promote(
     data: DataOption = None,
 ) -> None:
     """Let a version serve; the backend follows within seconds."""
-    from pipelines.verdicts import Verdict
+    from pipelines.promotion.verdicts import Verdict
 
     registry = open_registry(mlflow, model, data)
     challenger, standing = registry.version(version), registry.standing()
@@ -102,7 +102,7 @@ def lineage(
     """Tell where a version comes from: masks, snapshot, commit, checkpoint, run, alias, ancestors."""
     import json
 
-    from pipelines.lineage import to_json, to_text, trace
+    from pipelines.promotion.lineage import to_json, to_text, trace
 
     found = trace(open_registry(mlflow, model, data), root.resolve(), version)
     typer.echo(json.dumps(to_json(found), indent=2) if as_json else "\n".join(to_text(found)))

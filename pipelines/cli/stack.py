@@ -59,8 +59,8 @@ def doctor(
         return
     if project is None or not token:
         raise typer.BadParameter("--label-studio needs --project, and --token or MASKLOOP_LABEL_STUDIO_TOKEN")
-    from pipelines.checks import Links
-    from pipelines.stack.label_studio import LabelStudio
+    from pipelines.label_studio.checks import Links
+    from pipelines.label_studio.client import LabelStudio
 
     with LabelStudio(label_studio, token) as client:
         doctor_links(client, Links(project, backend, mlflow, task=task))

@@ -6,8 +6,8 @@ from pathlib import Path
 import pandas as pd
 
 from pipelines.clicks.joining import ROW_COLUMNS
-from pipelines.shards import read_rows
-from pipelines.snapshot import read_snapshot
+from pipelines.data.shards import read_rows
+from pipelines.data.snapshot import read_snapshot
 from pipelines.versioning import SNAPSHOT_BRANCH, branch_commit, open_worktree
 
 

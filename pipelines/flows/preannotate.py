@@ -14,13 +14,13 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from pipelines import preannotation
 from pipelines.flows.shards import task_runner
-from pipelines.labelstudio import LabelStudioProject
-from pipelines.preannotation import Model, Outcome, Plan
-from pipelines.registry import Registry
+from pipelines.label_studio import preannotation
+from pipelines.label_studio.client import LabelStudio
+from pipelines.label_studio.preannotation import Model, Outcome, Plan
+from pipelines.label_studio.project import LabelStudioProject
+from pipelines.promotion.registry import Registry
 from pipelines.settings import Settings
-from pipelines.stack.label_studio import LabelStudio
 
 
 @flow(name="preannotate", task_runner=task_runner())

@@ -14,11 +14,11 @@ from prefect.states import Completed
 
 from maskloop.selection import GAIN
 from maskloop.selection.store import ProfileStore
-from pipelines import preannotation, prioritizing
-from pipelines.labelstudio import LabelStudioProject
-from pipelines.registry import Registry
+from pipelines.label_studio import preannotation, prioritizing
+from pipelines.label_studio.client import LabelStudio
+from pipelines.label_studio.project import LabelStudioProject
+from pipelines.promotion.registry import Registry
 from pipelines.settings import Settings
-from pipelines.stack.label_studio import LabelStudio
 
 PROFILES = Path(".maskloop/profiles.sqlite")
 

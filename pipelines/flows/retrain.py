@@ -17,20 +17,21 @@ from prefect.runtime import deployment, flow_run
 from prefect.states import Completed
 
 from maskloop.errors import JournalError
-from pipelines import collect, quality, retraining, split
+from pipelines import quality, retraining
 from pipelines.backlog import masks_waiting
 from pipelines.clicks import CLICKS, collect_trails, report_clicks
-from pipelines.decisions import Record
+from pipelines.data import collect, split
+from pipelines.data.snapshot import Snapshot, read_snapshot
 from pipelines.errors import RegistryError
 from pipelines.flows.queue import take_over
-from pipelines.gate import Decision
-from pipelines.labelstudio import LabelStudioProject
-from pipelines.registry import Registry, Version
+from pipelines.label_studio.client import LabelStudio
+from pipelines.label_studio.project import LabelStudioProject
+from pipelines.promotion.decisions import Record
+from pipelines.promotion.gate import Decision
+from pipelines.promotion.registry import Registry, Version
 from pipelines.settings import Settings
-from pipelines.snapshot import Snapshot, read_snapshot
 from pipelines.space import check_space
 from pipelines.stack.errors import StackError
-from pipelines.stack.label_studio import LabelStudio
 from pipelines.stages.params import read_params
 from pipelines.versioning import (
     TRAINED_BRANCH,

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pandas as pd
 
+from pipelines.data.findings import SCHEMA, read_findings
+from pipelines.data.shards import read_rows
+from pipelines.data.snapshot import Snapshot, read_snapshot
 from pipelines.errors import SnapshotError
-from pipelines.findings import SCHEMA, read_findings
 from pipelines.quality.config import QualityConfig
 from pipelines.quality.contradiction import Judge
 from pipelines.quality.page import write_findings_page
 from pipelines.quality.review import Review, open_findings, record, review
-from pipelines.shards import read_rows
-from pipelines.snapshot import Snapshot, read_snapshot
 from pipelines.versioning import SNAPSHOT_BRANCH, Worktree, branch_commit, open_worktree
 
 

@@ -16,9 +16,9 @@ from maskloop.clicks import Click
 from maskloop.datasets import Sample
 from maskloop.evaluation import Segmenter, evaluate
 from maskloop.images import decode_image
-from pipelines.collect import IMAGES
+from pipelines.data.collect import IMAGES
+from pipelines.data.findings import Finding
 from pipelines.errors import SnapshotError
-from pipelines.findings import Finding
 from pipelines.quality.config import QualityConfig
 from pipelines.quality.labelled import Labelled
 

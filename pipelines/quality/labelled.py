@@ -11,9 +11,9 @@ import pandas as pd
 from maskloop.arrays import Mask
 from maskloop.clicks import Click
 from maskloop.masks import decode_coco
-from pipelines.findings import Finding
-from pipelines.shards import Row
-from pipelines.snapshot import Snapshot
+from pipelines.data.findings import Finding
+from pipelines.data.shards import Row
+from pipelines.data.snapshot import Snapshot
 
 Key = tuple[int, str, str]
 """Annotation, region and version: what tells a mask from all others."""

@@ -10,7 +10,7 @@ from scipy.optimize import linear_sum_assignment
 
 from maskloop.arrays import Mask
 from maskloop.metrics import boundary_iou, intersection_over_union
-from pipelines.findings import Finding
+from pipelines.data.findings import Finding
 from pipelines.quality.config import QualityConfig
 from pipelines.quality.labelled import Labelled
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from maskloop.arrays import Mask, Plane
 from maskloop.clicks import Click
-from pipelines.findings import Finding
+from pipelines.data.findings import Finding
 from pipelines.quality.config import QualityConfig
 from pipelines.quality.labelled import Labelled
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import pandas as pd
 
 from maskloop.predictor import Predictor
-from pipelines.findings import read_findings
+from pipelines.data.findings import read_findings
+from pipelines.data.shards import read_rows
+from pipelines.data.snapshot import Snapshot, read_snapshot
+from pipelines.promotion.registry import CHAMPION, Registry
 from pipelines.quality.config import QualityConfig
 from pipelines.quality.contradiction import Reviewer
 from pipelines.quality.review import Review, open_findings, record, review
-from pipelines.registry import CHAMPION, Registry
-from pipelines.shards import read_rows
-from pipelines.snapshot import Snapshot, read_snapshot
 
 DEFAULT = Path("checkpoints/default")
 

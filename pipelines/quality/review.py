@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipelines.findings import KEY, Finding, read_findings, write_findings
+from pipelines.data.findings import KEY, Finding, read_findings, write_findings
+from pipelines.data.shards import read_rows
+from pipelines.data.snapshot import Snapshot
 from pipelines.quality.config import QualityConfig
 from pipelines.quality.contradiction import Judge, find_contradictions
 from pipelines.quality.labelled import Key, Labelled, current, labelled, with_snapshots
@@ -19,8 +21,6 @@ from pipelines.quality.pairs import (
 )
 from pipelines.quality.pointing import check_clicks
 from pipelines.quality.shapes import EMPTY, check_shape
-from pipelines.shards import read_rows
-from pipelines.snapshot import Snapshot
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import numpy as np
 import numpy.typing as npt
 
 from maskloop.arrays import Mask
-from pipelines.findings import Finding
+from pipelines.data.findings import Finding
 from pipelines.quality.config import QualityConfig
 from pipelines.quality.labelled import Labelled
 

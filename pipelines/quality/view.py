@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from pipelines.connection import CREATED, SAME, UPDATED, Step
-from pipelines.stack.label_studio import LabelStudio
+from pipelines.label_studio.client import LabelStudio
+from pipelines.label_studio.connection import CREATED, SAME, UPDATED, Step
 
 TITLE = "needs a look"
 REMOVED = "removed"

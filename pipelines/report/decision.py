@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from maskloop.results import Report
-from pipelines.decisions import Record
-from pipelines.gate import COARSE, GAIN, GENERAL, SLICES, Decision, Difference
+from pipelines.promotion.decisions import Record
+from pipelines.promotion.gate import COARSE, GAIN, GENERAL, SLICES, Decision, Difference
 from pipelines.report.comparison import Comparison
 from pipelines.report.decision_plots import differences, forest, latency
 from pipelines.report.plots import curve, histogram, save_png

@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from maskloop.results import Report
-from pipelines.gate import COARSE, GAIN, GENERAL, Decision, Difference
-from pipelines.latency import Latency
+from pipelines.promotion.gate import COARSE, GAIN, GENERAL, Decision, Difference
+from pipelines.promotion.latency import Latency
 from pipelines.report.plots import COLOURS, INK, STYLE
 
 BETTER, WORSE, EVEN = COLOURS[0], COLOURS[1], COLOURS[7]

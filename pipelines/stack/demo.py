@@ -11,8 +11,8 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
-from pipelines.registry import CHALLENGER, CHAMPION, Registry, Version
-from pipelines.samples import load_samples
+from pipelines.data.samples import load_samples
+from pipelines.promotion.registry import CHALLENGER, CHAMPION, Registry, Version
 from pipelines.stack.config import REPOSITORY, Ports, StackConfig
 from pipelines.stack.errors import StackError
 from pipelines.stack.labeler import Labeler, Labelled

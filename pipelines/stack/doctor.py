@@ -5,11 +5,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipelines.checks import Finding, Links, examine_links, guarded
+from pipelines.label_studio.checks import Finding, Links, examine_links, guarded
+from pipelines.label_studio.client import LabelStudio
 from pipelines.stack import catalog
 from pipelines.stack.config import REPOSITORY, StackConfig, remembered_ports
 from pipelines.stack.errors import StackError
-from pipelines.stack.label_studio import LabelStudio
 from pipelines.stack.project import TITLE
 from pipelines.stack.services import answers, port_is_free
 from pipelines.stack.up import Say, say_now

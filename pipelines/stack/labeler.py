@@ -12,8 +12,8 @@ import numpy.typing as npt
 from maskloop.clicks import Click, next_click
 from maskloop.images import decode_image
 from maskloop.masks import decode_brush, encode_brush, polygon_to_mask
-from pipelines.samples import SamplePhoto
-from pipelines.stack.label_studio import LabelStudio
+from pipelines.data.samples import SamplePhoto
+from pipelines.label_studio.client import LabelStudio
 from pipelines.stack.project import LABEL
 
 Mask = npt.NDArray[np.bool_]

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from pipelines import connection
-from pipelines.connection import Wanted
-from pipelines.interface import build_interface
-from pipelines.samples import SamplePhoto
+from pipelines.data.samples import SamplePhoto
+from pipelines.label_studio import connection
+from pipelines.label_studio.client import LabelStudio
+from pipelines.label_studio.connection import Wanted
+from pipelines.label_studio.interface import build_interface
 from pipelines.stack.errors import StackError
-from pipelines.stack.label_studio import LabelStudio
 
 TITLE = "maskloop demo"
 LABEL = "Object"

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import httpx
 
-from pipelines.samples import load_samples
+from pipelines.data.samples import load_samples
+from pipelines.label_studio.client import LabelStudio
 from pipelines.stack import catalog, project
 from pipelines.stack.config import EMAIL, StackConfig, exclusive, remember_ports
 from pipelines.stack.errors import StackError
-from pipelines.stack.label_studio import LabelStudio
 from pipelines.stack.prefect_api import bury_lost_runs, deploy
 from pipelines.stack.services import Services, interrupted_by_signals
 
@@ -95,7 +95,7 @@ def _register_champion(config: StackConfig, say: Say) -> None:
     # what MLflow would tell about itself is no news here
     os.environ.update(MLFLOW_DISABLE_TELEMETRY="true", MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT="true")
     logging.getLogger("mlflow").setLevel(logging.WARNING)
-    from pipelines.registry import Registry
+    from pipelines.promotion.registry import Registry
 
     champion = Registry(config.mlflow_url).ensure_champion(catalog.checkpoint(config))
     say(f"The champion is version {champion.number} of the registry.")

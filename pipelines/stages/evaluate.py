@@ -14,7 +14,7 @@ import pandas as pd
 from maskloop.datasets import Samples, open_dataset
 from maskloop.evaluation import Report, evaluate
 from maskloop.predictor import Predictor
-from pipelines.latency import measure_latency
+from pipelines.promotion.latency import measure_latency
 from pipelines.report.comparison import Comparison
 from pipelines.report.plots import curve, histogram, save_png
 from pipelines.stages.params import read_params

@@ -17,13 +17,13 @@ import numpy.typing as npt
 import pandas as pd
 
 from maskloop.masks import encode_coco
-from pipelines.labelled import LabelledImages
-from pipelines.likeness import is_near, perceptual_hash
-from pipelines.prepared import Picture, PreparedSet
-from pipelines.replay import OtherImages, Replayed
-from pipelines.seed import SeedImage, seed_images
-from pipelines.snapshot import read_snapshot
-from pipelines.split import ASIDE, TEST, TRAIN, hash_new, place, read_splits
+from pipelines.data.labelled import LabelledImages
+from pipelines.data.likeness import is_near, perceptual_hash
+from pipelines.data.prepared import Picture, PreparedSet
+from pipelines.data.replay import OtherImages, Replayed
+from pipelines.data.seed import SeedImage, seed_images
+from pipelines.data.snapshot import read_snapshot
+from pipelines.data.split import ASIDE, TEST, TRAIN, hash_new, place, read_splits
 from pipelines.stages.params import read_params
 
 PREPARED = Path("data/prepared")

@@ -6,11 +6,11 @@ from datetime import datetime
 
 import pandas as pd
 
-from pipelines.changes import Standing
-from pipelines.checks import Finding
 from pipelines.clicks import Clicks
-from pipelines.registry import Version
-from pipelines.verdicts import Verdict
+from pipelines.label_studio.checks import Finding
+from pipelines.promotion.changes import Standing
+from pipelines.promotion.registry import Version
+from pipelines.promotion.verdicts import Verdict
 
 
 @dataclass(frozen=True)

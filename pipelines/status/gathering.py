@@ -11,21 +11,21 @@ import pandas as pd
 import pyarrow as pa
 
 from maskloop.errors import MaskloopError
-from pipelines.checks import Finding
 from pipelines.clicks import CLICKS, Clicks, collect_clicks, join_clicks, open_source, read_clicks
-from pipelines.connection import find_project
+from pipelines.data.shards import newest_masks, read_rows
+from pipelines.data.snapshot import Snapshot, read_snapshot
+from pipelines.data.tables import read_table
 from pipelines.errors import SettingsError
-from pipelines.registry import Registry
-from pipelines.shards import newest_masks, read_rows
-from pipelines.snapshot import Snapshot, read_snapshot
+from pipelines.label_studio.checks import Finding
+from pipelines.label_studio.client import LabelStudio
+from pipelines.label_studio.connection import find_project
+from pipelines.promotion.registry import Registry
 from pipelines.stack.catalog import WORK_POOL
 from pipelines.stack.doctor import examine
-from pipelines.stack.label_studio import LabelStudio
 from pipelines.stack.project import TITLE
 from pipelines.stack.services import answers
 from pipelines.status.facts import Collected, FlowRun, Models, Project, Runs, Status
 from pipelines.status.sources import Sources
-from pipelines.tables import read_table
 from pipelines.versioning import SNAPSHOT_BRANCH, branch_commit, masks_trained, open_commit
 
 TIMEOUT = 5.0

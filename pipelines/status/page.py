@@ -8,13 +8,13 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from pipelines.changes import minute
 from pipelines.files import write_atomically
+from pipelines.promotion.changes import minute
+from pipelines.promotion.verdicts import Verdict
 from pipelines.report.plots import to_svg
 from pipelines.status.facts import Models, Status
 from pipelines.status.plots import draw_all
 from pipelines.status.text import data_line, describe
-from pipelines.verdicts import Verdict
 
 STYLE = Path(__file__).parents[1] / "report" / "page.css"
 NOTES = {

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from pipelines.changes import Change
+from pipelines.promotion.changes import Change
 from pipelines.report.plots import COLOURS, INK, PAPER
 from pipelines.report.plots import STYLE as PAGE
 from pipelines.status.facts import Models, Status

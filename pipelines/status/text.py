@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from pipelines.changes import Standing, minute
 from pipelines.clicks import click_table
-from pipelines.registry import Version
+from pipelines.promotion.changes import Standing, minute
+from pipelines.promotion.registry import Version
 from pipelines.status.facts import Collected, Models, Runs, Status
 
 DAYS = 7

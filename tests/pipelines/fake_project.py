@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from pipelines.errors import LabelStudioError
-from pipelines.labelstudio import Survey, Task
+from pipelines.label_studio.project import Survey, Task
 
 WIRE = Path(__file__).parent / "wire"
 

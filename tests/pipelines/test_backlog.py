@@ -1,6 +1,6 @@
 from pipelines.backlog import masks_waiting
-from pipelines.collect import collect
-from pipelines.snapshot import Snapshot, read_snapshot, write_snapshot
+from pipelines.data.collect import collect
+from pipelines.data.snapshot import Snapshot, read_snapshot, write_snapshot
 from pipelines.versioning import SNAPSHOT_BRANCH, TRAINED_BRANCH, branch_commit, move_branch, open_worktree
 from tests.pipelines.conftest import git
 from tests.pipelines.fake_project import FakeProject

@@ -37,9 +37,9 @@ from pipelines.clicks import (
 )
 from pipelines.clicks.plots import _stretches, _versions, draw_clicks
 from pipelines.clicks.sessions import follow_sessions
-from pipelines.collect import collect
-from pipelines.shards import SCHEMA, Row, read_rows, write_shards
-from pipelines.snapshot import Snapshot, read_snapshot, write_snapshot
+from pipelines.data.collect import collect
+from pipelines.data.shards import SCHEMA, Row, read_rows, write_shards
+from pipelines.data.snapshot import Snapshot, read_snapshot, write_snapshot
 from pipelines.versioning import open_worktree
 from tests.journal_entries import NOON, entry
 from tests.pipelines.conftest import git

@@ -4,10 +4,10 @@ from dataclasses import replace
 import pytest
 
 from maskloop.masks import decode_coco
-from pipelines.collect import collect
+from pipelines.data.collect import collect
+from pipelines.data.shards import newest_masks, read_rows
+from pipelines.data.snapshot import Snapshot
 from pipelines.errors import LabelStudioError, SnapshotError
-from pipelines.shards import newest_masks, read_rows
-from pipelines.snapshot import Snapshot
 from tests.pipelines.fake_project import FakeProject
 
 LATER = "2026-11-22T08:00:00.000000Z"

@@ -7,10 +7,10 @@ from datetime import timedelta
 
 import pytest
 
-from pipelines.collect import collect
-from pipelines.labelstudio import format_time, parse_time
-from pipelines.shards import newest_masks, read_rows
-from pipelines.snapshot import Snapshot
+from pipelines.data.collect import collect
+from pipelines.data.shards import newest_masks, read_rows
+from pipelines.data.snapshot import Snapshot
+from pipelines.label_studio.project import format_time, parse_time
 from tests.pipelines.fake_project import FakeProject
 
 LATER = "2026-11-22T08:00:00.000000Z"
@@ -127,7 +127,7 @@ def test_cursor__set_back_by_hand_gives_nothing_twice(project, tmp_path):
 
 
 def test_killed__while_it_writes_and_nothing_is_counted(project, tmp_path, monkeypatch):
-    monkeypatch.setattr("pipelines.shards.ROWS_PER_FILE", 1)
+    monkeypatch.setattr("pipelines.data.shards.ROWS_PER_FILE", 1)
     read_image = project.image
 
     def kill(reference):
@@ -153,7 +153,7 @@ def test_killed__while_it_writes_and_nothing_is_counted(project, tmp_path, monke
 
 
 def test_failed__what_was_written_before_is_removed(project, tmp_path, monkeypatch):
-    monkeypatch.setattr("pipelines.shards.ROWS_PER_FILE", 1)
+    monkeypatch.setattr("pipelines.data.shards.ROWS_PER_FILE", 1)
     first = collect(project, tmp_path, Snapshot()).snapshot
     before = {path.name for path in (tmp_path / "data/annotations").iterdir()}
     for task in project.tasks:

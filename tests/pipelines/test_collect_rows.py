@@ -11,9 +11,9 @@ from maskloop.masks import _pack, _tokens, decode_coco, encode_brush
 from maskloop.regions import region_value
 from maskloop.runs import Runs
 from maskloop.sketches import Sketch
-from pipelines.collect import collect
-from pipelines.shards import Row, newest_masks, read_rows, write_shards
-from pipelines.snapshot import Snapshot
+from pipelines.data.collect import collect
+from pipelines.data.shards import Row, newest_masks, read_rows, write_shards
+from pipelines.data.snapshot import Snapshot
 from tests.pipelines.fake_project import FakeProject, png
 
 TIME = "2026-11-22T07:00:00.000000Z"
@@ -209,7 +209,7 @@ def test_newest_masks__ground_truth_that_was_withdrawn(tmp_path):
 
 
 def test_write_shards__holds_no_more_rows_than_one_file(tmp_path, monkeypatch):
-    monkeypatch.setattr("pipelines.shards.ROWS_PER_FILE", 2)
+    monkeypatch.setattr("pipelines.data.shards.ROWS_PER_FILE", 2)
     written = []
 
     def rows():

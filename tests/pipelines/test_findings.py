@@ -3,9 +3,9 @@ from dataclasses import asdict, replace
 import pandas as pd
 import pytest
 
-from pipelines.findings import Finding, read_findings, without_findings, write_findings
-from pipelines.shards import Row, newest_masks
-from pipelines.snapshot import Snapshot
+from pipelines.data.findings import Finding, read_findings, without_findings, write_findings
+from pipelines.data.shards import Row, newest_masks
+from pipelines.data.snapshot import Snapshot
 
 FINDING = Finding(1, 5, 50, "r", "t1", "empty", "no pixel", 0.0)
 

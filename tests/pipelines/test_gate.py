@@ -7,8 +7,8 @@ import pytest
 
 from maskloop.errors import EvaluationError
 from pipelines.errors import SettingsError
-from pipelines.gate import Rules, decide
-from pipelines.latency import Latency
+from pipelines.promotion.gate import Rules, decide
+from pipelines.promotion.latency import Latency
 from pipelines.stages.params import read_params
 from tests.pipelines.conftest import REPOSITORY
 from tests.pipelines.reports import FAILED, object_result, report

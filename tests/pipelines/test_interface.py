@@ -4,7 +4,7 @@ import pytest
 
 from ml_backend.controls import read_controls
 from pipelines.errors import InterfaceError
-from pipelines.interface import (
+from pipelines.label_studio.interface import (
     COLOURS,
     EXCLUDE_COLOUR,
     SHAPES,

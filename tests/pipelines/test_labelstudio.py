@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from maskloop.masks import decode_coco, encode_brush
-from pipelines.collect import collect
+from pipelines.data.collect import collect
+from pipelines.data.shards import newest_masks, read_rows
+from pipelines.data.snapshot import Snapshot
 from pipelines.errors import LabelStudioError
-from pipelines.labelstudio import LabelStudioProject, format_time, parse_time
-from pipelines.shards import newest_masks, read_rows
-from pipelines.snapshot import Snapshot
+from pipelines.label_studio.project import LabelStudioProject, format_time, parse_time
 from tests.pipelines.fake_project import png
 
 CONFIG = """<View><Image name="image" value="$photo"/>
@@ -114,7 +114,7 @@ def test_collect__what_a_person_saved_and_changed(server, project, tmp_path):
 
 @pytest.mark.stack
 def test_changed_tasks__pages_do_not_shift_when_a_task_is_deleted(server, project, monkeypatch):
-    monkeypatch.setattr("pipelines.labelstudio.PAGE_SIZE", 1)
+    monkeypatch.setattr("pipelines.label_studio.project.PAGE_SIZE", 1)
     tasks = project.changed_tasks("")
     first = next(tasks)
     server.delete(f"/api/tasks/{first.id}")

@@ -8,7 +8,7 @@ import pytest
 from maskloop.datasets import Sample
 from maskloop.predictor import Prediction
 from pipelines.errors import SnapshotError
-from pipelines.latency import Latency, measure_latency
+from pipelines.promotion.latency import Latency, measure_latency
 
 TARGET = np.zeros((40, 40), bool)
 TARGET[5:30, 5:30] = True

@@ -12,10 +12,10 @@ import yaml
 from PIL import Image
 
 from maskloop.masks import encode_coco
-from pipelines import split
-from pipelines.seed import seed_images
-from pipelines.shards import Row, write_shards
-from pipelines.snapshot import Snapshot, write_snapshot
+from pipelines.data import split
+from pipelines.data.seed import seed_images
+from pipelines.data.shards import Row, write_shards
+from pipelines.data.snapshot import Snapshot, write_snapshot
 from pipelines.stages import prepare
 from tests.pipelines.pictures import TWINS, encoded, picture
 

@@ -14,10 +14,10 @@ from maskloop.checkpoint import load_checkpoint, save_checkpoint
 from maskloop.model import CSFPN, ModelConfig
 from pipelines import retraining
 from pipelines.cli import app
-from pipelines.collect import collect
+from pipelines.data.collect import collect
+from pipelines.data.snapshot import read_snapshot
 from pipelines.errors import RegistryError, SnapshotError
-from pipelines.lineage import LABELLED, to_json, to_text, trace
-from pipelines.snapshot import read_snapshot
+from pipelines.promotion.lineage import LABELLED, to_json, to_text, trace
 from pipelines.stages import prepare
 from pipelines.versioning import open_worktree
 from tests.pipelines.conftest import git

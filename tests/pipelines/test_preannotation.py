@@ -9,8 +9,8 @@ import pytest
 from maskloop.masks import decode_brush
 from maskloop.predictor import Prediction, Request
 from pipelines.errors import InterfaceError, LabelStudioError
-from pipelines.interface import build_interface
-from pipelines.preannotation import (
+from pipelines.label_studio.interface import build_interface
+from pipelines.label_studio.preannotation import (
     BOXES,
     CHUNK,
     Model,

@@ -10,9 +10,9 @@ import pytest
 from maskloop.errors import SelectionError
 from maskloop.selection.store import ProfileStore
 from pipelines.errors import LabelStudioError
-from pipelines.interface import build_interface
-from pipelines.preannotation import Model
-from pipelines.prioritizing import RANKING, VIEW, Outcome, Plan, markdown, prioritize
+from pipelines.label_studio.interface import build_interface
+from pipelines.label_studio.preannotation import Model
+from pipelines.label_studio.prioritizing import RANKING, VIEW, Outcome, Plan, markdown, prioritize
 from pipelines.stack.errors import RefusedError
 from tests.selection.striped import READS_DOUBT, Striped, image
 

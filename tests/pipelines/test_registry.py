@@ -11,9 +11,9 @@ import pytest
 from maskloop.checkpoint import load_checkpoint
 from maskloop.errors import CheckpointError
 from pipelines.errors import PromotionError, RegistryError
+from pipelines.promotion.registry import Registry
+from pipelines.promotion.tracking import log_checkpoint, log_result, start_run
 from pipelines.quality.retraining import DEFAULT, champion
-from pipelines.registry import Registry
-from pipelines.tracking import log_checkpoint, log_result, start_run
 from tests.pipelines.conftest import REPOSITORY
 
 

@@ -11,7 +11,7 @@ import yaml
 from maskloop.checkpoint import digest
 from pipelines import retraining
 from pipelines.commands import environment
-from pipelines.registry import Registry
+from pipelines.promotion.registry import Registry
 from pipelines.versioning import Worktree
 from tests.pipelines.conftest import REPOSITORY, git
 from tests.pipelines.test_stages import SMALL

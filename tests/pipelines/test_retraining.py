@@ -11,8 +11,8 @@ from maskloop.checkpoint import load_checkpoint, save_checkpoint
 from maskloop.model import CSFPN, ModelConfig
 from pipelines import retraining
 from pipelines.errors import PromotionError, SettingsError, SnapshotError
-from pipelines.latency import Latency
-from pipelines.registry import Registry
+from pipelines.promotion.latency import Latency
+from pipelines.promotion.registry import Registry
 from pipelines.versioning import open_worktree
 from tests.pipelines.conftest import git
 from tests.pipelines.reports import report

@@ -3,9 +3,9 @@ import hashlib
 import numpy as np
 
 from maskloop.images import decode_image
-from pipelines.rendering import encode, render
-from pipelines.samples import load_samples
-from pipelines.seed import seed_images
+from pipelines.data.rendering import encode, render
+from pipelines.data.samples import load_samples
+from pipelines.data.seed import seed_images
 
 
 def test_render__same_pixels_every_time():

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.data.snapshot import PATH, Shard, Snapshot, read_snapshot, write_snapshot
 from pipelines.errors import SnapshotError
-from pipelines.snapshot import PATH, Shard, Snapshot, read_snapshot, write_snapshot
 
 
 def test_snapshot__reads_what_it_wrote(tmp_path):

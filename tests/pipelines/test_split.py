@@ -9,13 +9,13 @@ import pandas as pd
 import pytest
 
 from maskloop.errors import ImageError
-from pipelines import split
+from pipelines.data import split
+from pipelines.data.likeness import NEAR, is_near, near_pairs, perceptual_hash
+from pipelines.data.seed import seed_images
+from pipelines.data.shards import Row, write_shards
+from pipelines.data.snapshot import Snapshot
+from pipelines.data.split import ASIDE, COLUMNS, TEST, TRAIN, assign, place, read_splits, split_of
 from pipelines.errors import SnapshotError
-from pipelines.likeness import NEAR, is_near, near_pairs, perceptual_hash
-from pipelines.seed import seed_images
-from pipelines.shards import Row, write_shards
-from pipelines.snapshot import Snapshot
-from pipelines.split import ASIDE, COLUMNS, TEST, TRAIN, assign, place, read_splits, split_of
 from tests.pipelines.pictures import TWINS, encoded, picture
 
 NOTHING = pd.DataFrame(columns=COLUMNS, dtype="str")
@@ -62,7 +62,7 @@ class TestLikeness:
             if (int(one, 16) ^ int(other, 16)).bit_count() <= 66
         ]
         assert list(zip(*whole, strict=True)) == expected
-        monkeypatch.setattr("pipelines.likeness._PAIRS", 100)
+        monkeypatch.setattr("pipelines.data.likeness._PAIRS", 100)
         assert all(
             np.array_equal(*sides) for sides in zip(near_pairs(hashes, hashes, 66), whole, strict=True)
         )

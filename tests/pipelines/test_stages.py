@@ -15,14 +15,14 @@ from maskloop.corpus import Corpus
 from maskloop.datasets import open_dataset
 from maskloop.evaluation import ObjectResult, Report
 from maskloop.masks import encode_coco
-from pipelines.collect import collect
+from pipelines.data.collect import collect
+from pipelines.data.findings import Finding, write_findings
+from pipelines.data.prepared import Picture, PreparedSet
+from pipelines.data.shards import Row, write_shards
+from pipelines.data.snapshot import Snapshot, write_snapshot
+from pipelines.data.split import split_of
 from pipelines.errors import SettingsError, SnapshotError
-from pipelines.findings import Finding, write_findings
-from pipelines.latency import Latency
-from pipelines.prepared import Picture, PreparedSet
-from pipelines.shards import Row, write_shards
-from pipelines.snapshot import Snapshot, write_snapshot
-from pipelines.split import split_of
+from pipelines.promotion.latency import Latency
 from pipelines.stages import evaluate, prepare, train
 from pipelines.stages.params import read_params
 from tests.pipelines.conftest import REPOSITORY
@@ -227,8 +227,8 @@ def test_prepare__no_set_at_the_path(root, tmp_path, name):
 
 
 def test_prepared_set__in_groups(tmp_path, monkeypatch):
-    monkeypatch.setattr("pipelines.prepared.ROWS_PER_GROUP", 4)
-    monkeypatch.setattr("pipelines.prepared.BYTES_PER_GROUP", 100)
+    monkeypatch.setattr("pipelines.data.prepared.ROWS_PER_GROUP", 4)
+    monkeypatch.setattr("pipelines.data.prepared.BYTES_PER_GROUP", 100)
     with PreparedSet(tmp_path / "set.parquet", "train") as prepared:
         for size in (1, 1, 1, 1, 60, 60, 1):
             prepared.add(Picture("a", "base", bytes(size), 1, 1, []))

@@ -10,17 +10,17 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from pipelines.changes import Change, Standing
 from pipelines.clicks import join_clicks
 from pipelines.clicks.joining import ROW_COLUMNS
-from pipelines.collect import collect
-from pipelines.registry import Version
-from pipelines.shards import newest_masks, read_rows
-from pipelines.snapshot import read_snapshot
+from pipelines.data.collect import collect
+from pipelines.data.shards import newest_masks, read_rows
+from pipelines.data.snapshot import read_snapshot
+from pipelines.data.tables import write_table
+from pipelines.promotion.changes import Change, Standing
+from pipelines.promotion.registry import Version
 from pipelines.status import Sources, Status, gather, to_text, write_status
 from pipelines.status.facts import Collected, FlowRun, Models, Project, Runs
 from pipelines.status.gathering import FINDINGS
-from pipelines.tables import write_table
 from pipelines.versioning import SNAPSHOT_BRANCH, TRAINED_BRANCH, branch_commit, move_branch, open_worktree
 from tests.journal_entries import NOON, entry
 from tests.pipelines.fake_project import FakeProject

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from dvc.config import Config
 
-from pipelines.collect import collect
+from pipelines.data.collect import collect
+from pipelines.data.snapshot import Snapshot, read_snapshot, write_snapshot
 from pipelines.errors import CommandError, SnapshotError
-from pipelines.snapshot import Snapshot, read_snapshot, write_snapshot
 from pipelines.versioning import (
     SNAPSHOT_BRANCH,
     TRAINED_BRANCH,
@@ -172,8 +172,8 @@ def dvc(folder, *arguments):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from pipelines.collect import collect
-from pipelines.snapshot import read_snapshot
+from pipelines.data.collect import collect
+from pipelines.data.snapshot import read_snapshot
 from pipelines.versioning import open_worktree
 from tests.pipelines.fake_project import FakeProject
 root, name, commits = Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "commits"

@@ -12,7 +12,7 @@ from maskloop.images import decode_image
 from maskloop.masks import polygon_to_mask
 from maskloop.rivals import MobileSam, Sam
 from maskloop.rivals.sam import CACHED_IMAGES, _build, input_size, mask_input, prompt
-from pipelines.samples import load_samples
+from pipelines.data.samples import load_samples
 
 PHOTOS = {photo.name: photo for photo in load_samples()}
 

@@ -15,8 +15,8 @@ from maskloop.clicks import Click
 from maskloop.images import decode_image
 from maskloop.masks import polygon_to_mask
 from maskloop.regions import regions
-from pipelines.interface import build_interface
-from pipelines.samples import SamplePhoto, load_samples
+from pipelines.data.samples import SamplePhoto, load_samples
+from pipelines.label_studio.interface import build_interface
 from pipelines.stack import project as demo
 from pipelines.stack.labeler import painted, prompt
 from pipelines.stack.project import LABEL

@@ -2,10 +2,10 @@
 
 import pytest
 
-from pipelines.connection import CREATED, SAME, UPDATED, Wanted, connect, find_project
-from pipelines.interface import read_interface
+from pipelines.label_studio.client import LabelStudio
+from pipelines.label_studio.connection import CREATED, SAME, UPDATED, Wanted, connect, find_project
+from pipelines.label_studio.interface import read_interface
 from pipelines.stack.errors import RefusedError, StackError
-from pipelines.stack.label_studio import LabelStudio
 from pipelines.stack.services import HOST, free_ports
 from pipelines.stack.up import Stack
 from tests.stack.stub_backend import VERSION, serve_backend

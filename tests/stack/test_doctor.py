@@ -7,7 +7,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from pipelines.checks import (
+from pipelines.data.samples import load_samples
+from pipelines.label_studio.checks import (
     Finding,
     Links,
     check_backend,
@@ -18,14 +19,13 @@ from pipelines.checks import (
     check_webhook,
     examine_links,
 )
-from pipelines.connection import SECRET_HEADER, WEBHOOK_ACTIONS, Wanted, connect
-from pipelines.interface import build_interface
-from pipelines.samples import load_samples
+from pipelines.label_studio.client import LabelStudio
+from pipelines.label_studio.connection import SECRET_HEADER, WEBHOOK_ACTIONS, Wanted, connect
+from pipelines.label_studio.interface import build_interface
 from pipelines.stack import doctor
 from pipelines.stack.config import Ports, StackConfig
 from pipelines.stack.doctor import doctor_links, examine
 from pipelines.stack.errors import RefusedError, StackError
-from pipelines.stack.label_studio import LabelStudio
 from pipelines.stack.services import HOST
 from pipelines.stack.up import Stack
 from tests.stack.stub_backend import VERSION, StubBackend, serve_backend

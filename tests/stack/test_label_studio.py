@@ -2,10 +2,10 @@
 
 import pytest
 
-from pipelines.samples import load_samples
+from pipelines.data.samples import load_samples
+from pipelines.label_studio.client import LabelStudio
 from pipelines.stack import project
 from pipelines.stack.errors import RefusedError, StackError
-from pipelines.stack.label_studio import LabelStudio
 from pipelines.stack.services import HOST, free_ports
 from pipelines.stack.up import Stack
 

@@ -3,7 +3,7 @@ import pytest
 
 from maskloop.clicks import Click
 from maskloop.masks import decode_brush
-from pipelines.samples import load_samples
+from pipelines.data.samples import load_samples
 from pipelines.stack.labeler import MOST_CLICKS, Labeler, intersection_over_union, painted, prompt
 from pipelines.stack.project import LABEL, uploaded_name
 from pipelines.stack.up import Stack

@@ -17,14 +17,14 @@ from maskloop.masks import decode_brush, polygon_to_mask
 from maskloop.metrics import intersection_over_union
 from maskloop.predictor import Prediction, Predictor, Request
 from maskloop.proposals import ProposalConfig
+from pipelines.data.samples import SamplePhoto, load_samples
 from pipelines.errors import InterfaceError
-from pipelines.interface import build_interface
-from pipelines.labelstudio import LabelStudioProject
-from pipelines.preannotation import BOXES, Model, Outcome, Plan, preannotate
-from pipelines.samples import SamplePhoto, load_samples
+from pipelines.label_studio.client import LabelStudio
+from pipelines.label_studio.interface import build_interface
+from pipelines.label_studio.preannotation import BOXES, Model, Outcome, Plan, preannotate
+from pipelines.label_studio.project import LabelStudioProject
 from pipelines.stack import catalog
 from pipelines.stack.config import REPOSITORY
-from pipelines.stack.label_studio import LabelStudio
 from pipelines.stack.prefect_api import prefect_command
 from pipelines.stack.project import uploaded_name
 from pipelines.stack.up import Stack

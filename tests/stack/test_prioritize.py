@@ -7,11 +7,11 @@ import pytest
 
 from maskloop.predictor import Predictor
 from maskloop.selection.store import ProfileStore
-from pipelines.interface import build_interface
-from pipelines.labelstudio import LabelStudioProject
-from pipelines.preannotation import Model
-from pipelines.prioritizing import VIEW, Outcome, Plan, prioritize
-from pipelines.samples import load_samples
+from pipelines.data.samples import load_samples
+from pipelines.label_studio.interface import build_interface
+from pipelines.label_studio.preannotation import Model
+from pipelines.label_studio.prioritizing import VIEW, Outcome, Plan, prioritize
+from pipelines.label_studio.project import LabelStudioProject
 from pipelines.stack.config import REPOSITORY
 from pipelines.stack.labeler import painted
 from pipelines.stack.up import Stack

@@ -4,10 +4,10 @@ import httpx
 import pandas as pd
 import pytest
 
-from pipelines.connection import CREATED, SAME, UPDATED
+from pipelines.data.samples import load_samples
+from pipelines.label_studio.client import LabelStudio
+from pipelines.label_studio.connection import CREATED, SAME, UPDATED
 from pipelines.quality.view import REMOVED, TITLE, ensure_view
-from pipelines.samples import load_samples
-from pipelines.stack.label_studio import LabelStudio
 from pipelines.stack.up import Stack
 
 pytestmark = pytest.mark.stack

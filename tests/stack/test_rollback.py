@@ -10,8 +10,8 @@ from maskloop.clicks import Click
 from maskloop.images import decode_image
 from maskloop.predictor import Predictor
 from pipelines.cli import app
-from pipelines.registry import Registry
-from pipelines.samples import load_samples
+from pipelines.data.samples import load_samples
+from pipelines.promotion.registry import Registry
 from pipelines.stack.project import uploaded_name
 from pipelines.stack.up import Stack
 from pipelines.status import Sources, gather

@@ -4,7 +4,7 @@ import pytest
 
 from maskloop.errors import DatasetError
 from maskloop.images import decode_image
-from pipelines import samples
+from pipelines.data import samples
 
 
 def test_load_samples() -> None:

@@ -8,10 +8,10 @@ import httpx
 import numpy as np
 import pytest
 
-from pipelines import connection
-from pipelines.connection import Wanted
-from pipelines.interface import build_interface
-from pipelines.samples import load_samples
+from pipelines.data.samples import load_samples
+from pipelines.label_studio import connection
+from pipelines.label_studio.connection import Wanted
+from pipelines.label_studio.interface import build_interface
 from pipelines.stack import catalog
 from pipelines.stack.labeler import painted
 from pipelines.stack.prefect_api import FINAL_STATES

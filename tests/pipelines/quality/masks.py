@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from maskloop.masks import encode_coco
+from pipelines.data.shards import Row
 from pipelines.quality.labelled import Labelled
-from pipelines.shards import Row
 
 ROW = Row(1, 5, 50, "r", "t1", 7, "Cell", 60, 80, "", "image", "{}")
 

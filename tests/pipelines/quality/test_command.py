@@ -2,9 +2,9 @@ import pytest
 from typer.testing import CliRunner
 
 from pipelines.cli import app
-from pipelines.collect import store_image
+from pipelines.data.collect import store_image
+from pipelines.data.snapshot import Snapshot, write_snapshot
 from pipelines.errors import SnapshotError
-from pipelines.snapshot import Snapshot, write_snapshot
 from tests.pipelines.fake_project import png
 from tests.pipelines.quality.masks import row, square
 from tests.pipelines.quality.test_review import extend

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from maskloop.training import TrainingConfig
-from pipelines.collect import store_image
+from pipelines.data.collect import store_image
 from pipelines.errors import SettingsError
 from pipelines.quality import QualityConfig
 from pipelines.quality.folds import Folds, training_of

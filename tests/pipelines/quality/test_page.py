@@ -3,12 +3,12 @@ import re
 import numpy as np
 import pandas as pd
 
-from pipelines.collect import store_image
-from pipelines.findings import read_findings
+from pipelines.data.collect import store_image
+from pipelines.data.findings import read_findings
+from pipelines.data.shards import read_rows
+from pipelines.data.snapshot import Snapshot
 from pipelines.quality import QualityConfig, open_findings, record, review
 from pipelines.quality.page import render, write_findings_page
-from pipelines.shards import read_rows
-from pipelines.snapshot import Snapshot
 from tests.pipelines.fake_project import png
 from tests.pipelines.quality.masks import row, square
 from tests.pipelines.quality.test_review import extend

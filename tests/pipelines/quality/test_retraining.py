@@ -2,9 +2,9 @@ import shutil
 
 import pytest
 
-from pipelines.findings import read_findings
+from pipelines.data.findings import read_findings
+from pipelines.data.snapshot import Snapshot, write_snapshot
 from pipelines.quality.retraining import review_new
-from pipelines.snapshot import Snapshot, write_snapshot
 from tests.pipelines.conftest import REPOSITORY
 from tests.pipelines.quality.masks import row, square
 from tests.pipelines.quality.test_review import BAD, extend

@@ -7,13 +7,13 @@ import pytest
 
 from maskloop.masks import polygon_to_mask
 from maskloop.predictor import Predictor
-from pipelines.collect import store_image
+from pipelines.data.collect import store_image
+from pipelines.data.findings import read_findings, without_findings
+from pipelines.data.samples import load_samples
+from pipelines.data.shards import newest_masks, read_rows, write_shards
+from pipelines.data.snapshot import Snapshot
 from pipelines.errors import SettingsError, SnapshotError
-from pipelines.findings import read_findings, without_findings
 from pipelines.quality import QualityConfig, Reviewer, open_findings, record, review
-from pipelines.samples import load_samples
-from pipelines.shards import newest_masks, read_rows, write_shards
-from pipelines.snapshot import Snapshot
 from tests.pipelines.conftest import REPOSITORY
 from tests.pipelines.quality.masks import row, square
 

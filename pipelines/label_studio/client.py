@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import httpx
 
-from pipelines.credentials import Credentials
+from pipelines.label_studio.credentials import Credentials
 from pipelines.stack.errors import RefusedError, StackError
 
 UNLABELLED: dict[str, Any] = {

@@ -6,9 +6,9 @@ from typing import Any
 
 import httpx
 
-from pipelines.interface import update_interface
+from pipelines.label_studio.client import LabelStudio
+from pipelines.label_studio.interface import update_interface
 from pipelines.stack.errors import RefusedError, StackError
-from pipelines.stack.label_studio import LabelStudio
 
 BACKEND_TITLE = "maskloop"
 SECRET_HEADER = "X-Maskloop-Secret"  # noqa: S105 - the name, not the secret

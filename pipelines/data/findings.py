@@ -11,8 +11,8 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from pipelines.snapshot import Shard, Snapshot
-from pipelines.tables import read_table, write_table
+from pipelines.data.snapshot import Shard, Snapshot
+from pipelines.data.tables import read_table, write_table
 
 FOLDER = Path("data/findings")
 KEY = ["annotation_id", "region_id", "updated_at"]

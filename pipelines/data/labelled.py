@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 
 from maskloop.masks import coco_area
-from pipelines.findings import KEY, read_findings, without_findings
-from pipelines.prepared import Picture
-from pipelines.shards import SCHEMA, newest_masks, read_rows
-from pipelines.snapshot import Snapshot
-from pipelines.stored import StoredImages
+from pipelines.data.findings import KEY, read_findings, without_findings
+from pipelines.data.prepared import Picture
+from pipelines.data.shards import SCHEMA, newest_masks, read_rows
+from pipelines.data.snapshot import Snapshot
+from pipelines.data.stored import StoredImages
 
 SOURCE = "labelled"
 _COLUMNS = [name for name in SCHEMA.names if name != "meta"]

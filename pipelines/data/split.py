@@ -18,13 +18,13 @@ import pyarrow as pa
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from pipelines.likeness import near_pairs, perceptual_hash
-from pipelines.replay import Replayed
-from pipelines.seed import SeedImage, seed_images
-from pipelines.shards import read_rows
-from pipelines.snapshot import Snapshot
-from pipelines.stored import StoredImages
-from pipelines.tables import read_table, write_table
+from pipelines.data.likeness import near_pairs, perceptual_hash
+from pipelines.data.replay import Replayed
+from pipelines.data.seed import SeedImage, seed_images
+from pipelines.data.shards import read_rows
+from pipelines.data.snapshot import Snapshot
+from pipelines.data.stored import StoredImages
+from pipelines.data.tables import read_table, write_table
 
 FOLDER = Path("data/split")
 TRAIN, TEST, ASIDE = "train", "test", "aside"

@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipelines.data.prepared import Picture
 from pipelines.errors import SettingsError
-from pipelines.prepared import Picture
 
 COLUMNS = ["image_id", "source", "split", "height", "width", "image", "objects"]
 BASE = "base"

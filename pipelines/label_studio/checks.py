@@ -13,7 +13,8 @@ from typing import Any
 import httpx
 
 from maskloop.errors import MaskloopError
-from pipelines.connection import (
+from pipelines.label_studio.client import LabelStudio
+from pipelines.label_studio.connection import (
     BLOCKED,
     SECRET_HEADER,
     WEBHOOK_ACTIONS,
@@ -21,10 +22,9 @@ from pipelines.connection import (
     backend_remedy,
     find_backend,
 )
-from pipelines.credentials import LEGACY
-from pipelines.interface import Interface, read_interface
+from pipelines.label_studio.credentials import LEGACY
+from pipelines.label_studio.interface import Interface, read_interface
 from pipelines.stack.errors import RefusedError
-from pipelines.stack.label_studio import LabelStudio
 
 CLOCK_SECONDS = 30.0
 CONNECT = "run `maskloop connect`, which mends it."
@@ -288,7 +288,7 @@ def check_model_version(links: Links, record: Mapping[str, Any], url: str) -> Fi
         return Finding("model version", False, f"{detail}; give the right address as --backend, or stop one.")
     if not links.mlflow_url:
         return Finding("model version", True, f"{served} is served")
-    from pipelines.registry import CHAMPION, Registry
+    from pipelines.promotion.registry import CHAMPION, Registry
 
     champion = Registry(links.mlflow_url, links.model).holder(CHAMPION)
     wanted = champion.served_as if champion else "no champion"

@@ -7,7 +7,7 @@ from maskloop.errors import MaskloopError
 from maskloop.images import decode_image
 from maskloop.selection import Describer, Profile, described, profile
 from maskloop.selection.store import ProfileStore
-from pipelines.preannotation import ImageSource
+from pipelines.label_studio.preannotation import ImageSource
 
 Task = dict[str, Any]
 

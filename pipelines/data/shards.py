@@ -9,8 +9,8 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from pipelines.snapshot import Shard, Snapshot
-from pipelines.tables import ROWS_PER_FILE, read_table, write_table
+from pipelines.data.snapshot import Shard, Snapshot
+from pipelines.data.tables import ROWS_PER_FILE, read_table, write_table
 
 FOLDER = Path("data/annotations")
 

@@ -2,7 +2,7 @@
 
 Aliases: `challenger` newest registered, `champion` served, `previous` served before. `champion` is written
 last, so a promotion or rollback that is cut off leaves the old champion serving, and can be done again. What
-it was promoted over is read from the changes (`pipelines.changes`); the alias `previous` is for people.
+it was promoted over is read from the changes beside this module; the alias `previous` is for people.
 """
 
 import json
@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from maskloop.checkpoint import load_checkpoint
-from pipelines.changes import Change, Standing, encode
 from pipelines.errors import PromotionError, RegistryError
-from pipelines.tracking import log_checkpoint, start_run
+from pipelines.promotion.changes import Change, Standing, encode
+from pipelines.promotion.tracking import log_checkpoint, start_run
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 # MLflow's own defaults wait for minutes before they say that nobody answers

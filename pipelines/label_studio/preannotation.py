@@ -24,12 +24,12 @@ from maskloop.predictor import Predictor, Request
 from maskloop.proposals import ProposalConfig, propose
 from maskloop.regions import Region, region_value, regions
 from pipelines.errors import InterfaceError, RegistryError
-from pipelines.interface import SHAPES, Interface, read_interface
+from pipelines.label_studio.client import LabelStudio
+from pipelines.label_studio.interface import SHAPES, Interface, read_interface
 from pipelines.stack.errors import RefusedError
-from pipelines.stack.label_studio import LabelStudio
 
 if TYPE_CHECKING:
-    from pipelines.registry import Registry, Version
+    from pipelines.promotion.registry import Registry, Version
 
 AUTO, BOXES = "auto", "boxes"
 CHUNK = 20
@@ -42,7 +42,7 @@ Task = dict[str, Any]
 
 
 class ImageSource(Protocol):
-    """Where the bytes of an image come from; `pipelines.labelstudio.LabelStudioProject` is one."""
+    """Where the bytes of an image come from; `pipelines.label_studio.project.LabelStudioProject` is one."""
 
     def image(self, reference: str) -> bytes: ...
 
@@ -118,7 +118,7 @@ def champion_version(registry: "Registry") -> "Version":
     Raises:
         RegistryError: there is none, or MLflow does not answer.
     """
-    from pipelines.registry import CHAMPION
+    from pipelines.promotion.registry import CHAMPION
 
     version = registry.holder(CHAMPION)
     if version is None:

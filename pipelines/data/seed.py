@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from maskloop.images import decode_image
 from maskloop.masks import polygon_to_mask
-from pipelines.rendering import LABEL, encode, render
-from pipelines.samples import SamplePhoto, load_samples
+from pipelines.data.rendering import LABEL, encode, render
+from pipelines.data.samples import SamplePhoto, load_samples
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow.compute as pc
 
-from pipelines.shards import read_rows
-from pipelines.snapshot import Snapshot
+from pipelines.data.shards import read_rows
+from pipelines.data.snapshot import Snapshot
 
 _COLUMNS = ("project_id", "task_id", "annotation_id", "updated_at", "ground_truth", "height")
 

@@ -39,14 +39,14 @@ from maskloop.selection import (
     shuffled,
 )
 from maskloop.selection.store import ProfileStore
-from pipelines.connection import RANKING
-from pipelines.interface import read_interface
-from pipelines.looking import Looking
-from pipelines.preannotation import ImageSource, Model
-from pipelines.shards import newest_masks, read_rows
-from pipelines.snapshot import read_snapshot
+from pipelines.data.shards import newest_masks, read_rows
+from pipelines.data.snapshot import read_snapshot
+from pipelines.label_studio.client import UNLABELLED, LabelStudio
+from pipelines.label_studio.connection import RANKING
+from pipelines.label_studio.interface import read_interface
+from pipelines.label_studio.looking import Looking
+from pipelines.label_studio.preannotation import ImageSource, Model
 from pipelines.stack.errors import RefusedError
-from pipelines.stack.label_studio import UNLABELLED, LabelStudio
 
 VIEW = "by expected clicks"
 CHUNK = 50

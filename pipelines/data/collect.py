@@ -22,14 +22,14 @@ from maskloop.images import decode_image
 from maskloop.masks import encode_coco
 from maskloop.regions import Region, regions
 from maskloop.runs import Runs
+from pipelines.data.known import Known, KnownAnnotations
+from pipelines.data.provenance import Provenance
+from pipelines.data.shards import FOLDER, Row, write_shards
+from pipelines.data.snapshot import Snapshot
+from pipelines.data.tables import remove_leftovers
 from pipelines.errors import LabelStudioError
 from pipelines.files import write_atomically
-from pipelines.known import Known, KnownAnnotations
-from pipelines.labelstudio import Survey, Task, format_time, parse_time
-from pipelines.provenance import Provenance
-from pipelines.shards import FOLDER, Row, write_shards
-from pipelines.snapshot import Snapshot
-from pipelines.tables import remove_leftovers
+from pipelines.label_studio.project import Survey, Task, format_time, parse_time
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ ClicksOf = Callable[[int, str, Runs], Sequence[Click]]
 
 
 class Project(Protocol):
-    """What collecting needs of Label Studio; `pipelines.labelstudio.LabelStudioProject` is the real one."""
+    """What collecting needs of Label Studio; `pipelines.label_studio.project` has the real one."""
 
     @property
     def project(self) -> int: ...

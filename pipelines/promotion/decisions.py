@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.files import write_atomically
-from pipelines.gate import Decision, Rules
-from pipelines.registry import Version
+from pipelines.promotion.gate import Decision, Rules
+from pipelines.promotion.registry import Version
 
 FILE = Path("reports/decision.json")
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from pipelines.changes import Standing
+from pipelines.data.shards import read_rows
+from pipelines.data.snapshot import PATH as SNAPSHOT
+from pipelines.data.snapshot import parse_snapshot, read_snapshot
 from pipelines.errors import SnapshotError
-from pipelines.registry import Registry, Version
-from pipelines.shards import read_rows
-from pipelines.snapshot import PATH as SNAPSHOT
-from pipelines.snapshot import parse_snapshot, read_snapshot
+from pipelines.promotion.changes import Standing
+from pipelines.promotion.registry import Registry, Version
 from pipelines.versioning import branches_of, check_commit, file_at, open_commit
 
 LOCK = Path("dvc.lock")

@@ -8,9 +8,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipelines.data.snapshot import Shard
 from pipelines.errors import SnapshotError
 from pipelines.files import write_atomically
-from pipelines.snapshot import Shard
 
 ROWS_PER_FILE = 1000
 

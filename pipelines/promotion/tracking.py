@@ -17,7 +17,7 @@ from pipelines.clicks import FIGURES
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-    from pipelines.decisions import Record
+    from pipelines.promotion.decisions import Record
 
 EXPERIMENT = "maskloop"
 DECISION = "decision"

@@ -15,7 +15,7 @@ import numpy as np
 from maskloop.intervals import DRAWS, check_comparable, studentised
 from maskloop.results import Report
 from pipelines.errors import SettingsError
-from pipelines.latency import Latency
+from pipelines.promotion.latency import Latency
 
 SLICES = ("category", "size", "source")
 """What objects are grouped by: what they are, how large, and where their images come from."""

@@ -1,0 +1,1 @@
+"""What people gave: collected, split for good, reviewed, and prepared for the stages."""

@@ -1,0 +1,1 @@
+"""Who serves: the gate, its decisions, and the registry with its versions and changes."""
