@@ -18,7 +18,7 @@ def test_check_space__room(tmp_path, monkeypatch):
 
 def test_check_space__no_room_names_the_remedy(tmp_path, monkeypatch):
     disk_with(monkeypatch, 99)
-    with pytest.raises(SpaceError, match=r"has 99 MB free, a retrain wants 100: .* SPARE_MB"):
+    with pytest.raises(SpaceError, match=r"has 99 MB free, a retrain wants 100: .* MASKLOOP_SPARE_MB"):
         check_space(tmp_path, 100)
 
 

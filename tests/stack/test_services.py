@@ -47,8 +47,8 @@ def is_running(process: int) -> bool:
 
 
 def kill_child() -> None:
-    """SIGKILL to our only child, which is left to its parent to bury."""
-    (child,) = psutil.Process().children()
+    """SIGKILL to our newest child, which is left to its parent to bury."""
+    child = max(psutil.Process().children(), key=psutil.Process.create_time)
     child.kill()
     while child.status() != psutil.STATUS_ZOMBIE:
         time.sleep(0.01)
