@@ -37,7 +37,7 @@ def fresh_clone(tmp_path, checkpoint):
     root = tmp_path / "clone"
     git(tmp_path, "clone", "--quiet", str(REPOSITORY), str(root))
     params = yaml.safe_load((root / "params.yaml").read_text())
-    small = {stage: values | SMALL[stage] for stage, values in params.items()}
+    small = {stage: values | SMALL.get(stage, {}) for stage, values in params.items()}
     (root / "params.yaml").write_text(yaml.safe_dump(small))
     shutil.rmtree(root / "checkpoints/default", ignore_errors=True)
     shutil.copytree(checkpoint, root / "checkpoints/default")
