@@ -188,9 +188,9 @@ def test_judge__champion_moves_at_the_last_moment(registry, pair, monkeypatch):
     other = registry.register(champion.run_id, champion.source, {"sha256": "0" * 64})
     promote = registry.promote
 
-    def overtaken(*versions):
+    def overtaken(*versions, **said):
         promote(other, champion)
-        promote(*versions)
+        promote(*versions, **said)
 
     monkeypatch.setattr(registry, "promote", overtaken)
     with pytest.raises(PromotionError):
