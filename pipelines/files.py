@@ -1,6 +1,5 @@
 """Files that are written whole or not at all, and named by their content."""
 
-import hashlib
 import os
 import tempfile
 from pathlib import Path
@@ -20,8 +19,3 @@ def write_atomically(path: Path, data: bytes) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
-
-
-def sha256_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

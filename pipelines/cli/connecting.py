@@ -83,7 +83,6 @@ def preannotate(
     """Store masks for all tasks of a project that have none of this model yet, as predictions."""
     from tempfile import TemporaryDirectory
 
-    from maskloop.predictor import Predictor
     from pipelines.label_studio import preannotation
     from pipelines.label_studio.client import LabelStudio
     from pipelines.label_studio.connection import find_project
@@ -91,13 +90,7 @@ def preannotate(
 
     with TemporaryDirectory() as scratch, LabelStudio(label_studio, token) as client:
         number = int(find_project(client, project, title)["id"])
-        if mlflow:
-            from pipelines.promotion.registry import Registry
-
-            model = preannotation.champion(Registry(mlflow), Path(scratch))
-        else:
-            predictor = Predictor.load(checkpoint)
-            model = preannotation.Model(predictor, predictor.version, predictor.sha256)
+        model = preannotation.open_model(checkpoint, mlflow, Path(scratch))
         images = LabelStudioProject(label_studio, token, number)
         plan = preannotation.plan(source, label, limit)
         preannotation.preannotate(client, images, number, model, plan, typer.echo)

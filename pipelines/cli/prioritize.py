@@ -41,7 +41,6 @@ def prioritize(
     """Put the unlabelled tasks of a project into the order in which they are worth a person's time."""
     from tempfile import TemporaryDirectory
 
-    from maskloop.predictor import Predictor
     from maskloop.selection.store import ProfileStore
     from pipelines.label_studio import preannotation, prioritizing
     from pipelines.label_studio.client import LabelStudio
@@ -50,13 +49,7 @@ def prioritize(
 
     with TemporaryDirectory() as scratch, LabelStudio(label_studio, token) as client:
         number = int(find_project(client, project, title)["id"])
-        if mlflow:
-            from pipelines.promotion.registry import Registry
-
-            model = preannotation.champion(Registry(mlflow), Path(scratch))
-        else:
-            predictor = Predictor.load(checkpoint)
-            model = preannotation.Model(predictor, predictor.version, predictor.sha256)
+        model = preannotation.open_model(checkpoint, mlflow, Path(scratch))
         plan = prioritizing.Plan(
             strategy=strategy,
             budget=budget if seconds is None else seconds / pace,

@@ -26,6 +26,7 @@ from pipelines.data.known import Known, KnownAnnotations
 from pipelines.data.provenance import Provenance
 from pipelines.data.shards import FOLDER, Row, write_shards
 from pipelines.data.snapshot import Snapshot
+from pipelines.data.stored import IMAGES
 from pipelines.data.tables import remove_leftovers
 from pipelines.errors import LabelStudioError
 from pipelines.files import write_atomically
@@ -33,7 +34,6 @@ from pipelines.label_studio.project import Survey, Task, format_time, parse_time
 
 logger = logging.getLogger(__name__)
 
-IMAGES = Path("data/images")
 _PROVENANCE = ("meta", "score", "origin")
 
 ClicksOf = Callable[[int, str, Runs], Sequence[Click]]

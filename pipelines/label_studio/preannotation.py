@@ -112,6 +112,16 @@ def champion(registry: "Registry", folder: Path) -> Model:
     return fetch(registry, champion_version(registry), folder)
 
 
+def open_model(checkpoint: Path, mlflow: str, folder: Path) -> Model:
+    """The model of a checkpoint, or the champion of the registry at `mlflow` if one is named."""
+    if mlflow:
+        from pipelines.promotion.registry import Registry
+
+        return champion(Registry(mlflow), folder)
+    predictor = Predictor.load(checkpoint)
+    return Model(predictor, predictor.version, predictor.sha256)
+
+
 def champion_version(registry: "Registry") -> "Version":
     """The version that serves.
 

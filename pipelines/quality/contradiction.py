@@ -4,21 +4,20 @@ A simulated annotator clicks for the mask, and the model answers with the object
 far from the mask after a few clicks, a person should look.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from statistics import median
-from typing import Protocol, overload
+from typing import Protocol
 
 from maskloop.arrays import Image
 from maskloop.clicks import Click
-from maskloop.datasets import Sample
+from maskloop.datasets.samples import Sample, Samples
 from maskloop.evaluation import Segmenter, evaluate
 from maskloop.images import decode_image
-from pipelines.data.collect import IMAGES
 from pipelines.data.findings import Finding
-from pipelines.errors import SnapshotError
+from pipelines.data.stored import StoredImages
 from pipelines.quality.config import QualityConfig
 from pipelines.quality.labelled import Labelled
 
@@ -70,7 +69,7 @@ class Reviewer:
     def ask(self, root: Path, items: Sequence[Labelled], config: QualityConfig) -> list[Answer]:
         if not items:
             return []
-        report = evaluate(self.segmenter, _Questions(root, items), config.model_clicks, progress=False)
+        report = evaluate(self.segmenter, _questions(root, items), config.model_clicks, progress=False)
         return [
             Answer(item, one.ious[-1], one.masks[max(one.masks)], one.clicks)
             for item, one in zip(items, report.objects, strict=True)
@@ -91,22 +90,6 @@ def find_contradictions(answers: Sequence[Answer], version: str, config: Quality
             yield answer.item.finding(MODEL, detail, answer.iou, version, answer.rle, answer.clicks)
 
 
-def open_image(root: Path, digest: str) -> Image:
-    """A collected image, (H, W, 3) uint8; errors as for `stored_image`."""
-    return decode_image(stored_image(root, digest))
-
-
-def stored_image(root: Path, digest: str) -> bytes:
-    """The bytes of a collected image.
-
-    Raises:
-        SnapshotError: it is missing.
-    """
-    for path in (root / IMAGES).glob(f"{digest}.*"):
-        return path.read_bytes()
-    raise SnapshotError(f"Image {digest} is missing: get it with 'dvc checkout data/images'.")
-
-
 def _usual(label: str, answers: Sequence[Answer]) -> float | None:
     """Median IoU of the label's answers, of all where the label has few; None where there are few at all."""
     own = [answer.iou for answer in answers if answer.item.row.label == label]
@@ -114,23 +97,13 @@ def _usual(label: str, answers: Sequence[Answer]) -> float | None:
     return median(several) if len(several) >= ENOUGH else None
 
 
-class _Questions(Sequence[Sample]):
+def _questions(root: Path, items: Sequence[Labelled]) -> Samples:
     """The masks as samples that are read when asked for."""
+    images = StoredImages(root)
+    image = lru_cache(maxsize=4)(lambda digest: decode_image(images.read(digest)))
+    return Samples([partial(_question, item, image) for item in items])
 
-    def __init__(self, root: Path, items: Sequence[Labelled]) -> None:
-        self._items = items
-        self._image = lru_cache(maxsize=4)(lambda digest: open_image(root, digest))
 
-    def __len__(self) -> int:
-        return len(self._items)
-
-    @overload
-    def __getitem__(self, index: int) -> Sample: ...
-    @overload
-    def __getitem__(self, index: slice) -> "_Questions": ...
-    def __getitem__(self, index: int | slice) -> "Sample | _Questions":
-        if isinstance(index, slice):
-            raise NotImplementedError
-        item = self._items[index]
-        name = f"{item.row.image_sha256[:12]}#{item.row.region_id}"
-        return Sample(name, self._image(item.row.image_sha256), item.mask(), None, item.row.label)
+def _question(item: Labelled, image: Callable[[str], Image]) -> Sample:
+    name = f"{item.row.image_sha256[:12]}#{item.row.region_id}"
+    return Sample(name, image(item.row.image_sha256), item.mask(), None, item.row.label)

@@ -14,9 +14,10 @@ from maskloop.checkpoint import load_checkpoint
 from maskloop.corpus import Corpus
 from maskloop.predictor import Predictor
 from maskloop.training import TrainingConfig, train
+from pipelines.data.stored import StoredImages
 from pipelines.errors import SettingsError
 from pipelines.quality.config import QualityConfig
-from pipelines.quality.contradiction import Answer, Reviewer, stored_image
+from pipelines.quality.contradiction import Answer, Reviewer
 from pipelines.quality.labelled import Labelled
 from pipelines.stages.params import read_params
 
@@ -84,6 +85,7 @@ def training_of(root: Path) -> TrainingConfig:
 
 def _table(root: Path, items: Sequence[Labelled]) -> pd.DataFrame:
     """The masks as the images that training draws."""
+    images = StoredImages(root)
     by_image = sorted(items, key=lambda item: item.row.image_sha256)
     return pd.DataFrame(
         [
@@ -93,7 +95,7 @@ def _table(root: Path, items: Sequence[Labelled]) -> pd.DataFrame:
                 "split": "train",
                 "height": masks[0].row.height,
                 "width": masks[0].row.width,
-                "image": stored_image(root, digest),
+                "image": images.read(digest),
                 "objects": [_object(item) for item in masks],
             }
             for digest, group in groupby(by_image, key=lambda item: item.row.image_sha256)

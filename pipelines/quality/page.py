@@ -12,9 +12,10 @@ from markupsafe import Markup
 
 from maskloop.arrays import Mask
 from maskloop.clicks import Click
+from maskloop.images import decode_image
 from maskloop.masks import decode_coco
+from pipelines.data.stored import StoredImages
 from pipelines.files import write_atomically
-from pipelines.quality.contradiction import open_image
 from pipelines.report.pictures import LONG_SIDE, Mark, data_url, outline, window
 
 CSV, PAGE = "quality.csv", "quality.html"
@@ -108,20 +109,24 @@ def render(findings: pd.DataFrame, agreement: pd.DataFrame, root: Path, label_st
 
 
 def _groups(findings: pd.DataFrame, root: Path, label_studio: str) -> list[Group]:
+    images = StoredImages(root)
     return [
         Group(
             reason,
             title,
-            [_draw(row, root, label_studio) for _, row in findings[findings["reason"] == reason].iterrows()],
+            [
+                _draw(row, images, label_studio)
+                for _, row in findings[findings["reason"] == reason].iterrows()
+            ],
         )
         for reason, title in MEANINGS.items()
         if (findings["reason"] == reason).any()
     ]
 
 
-def _draw(row: "pd.Series[str]", root: Path, label_studio: str) -> Picture:
+def _draw(row: "pd.Series[str]", images: StoredImages, label_studio: str) -> Picture:
     """One finding: the photo about the mask, what it was compared with, and the clicks."""
-    image = open_image(root, str(row["image_sha256"]))
+    image = decode_image(images.read(str(row["image_sha256"])))
     size = [int(row["height"]), int(row["width"])]
     mask = _decode(row["rle"], size)
     other = _decode(row["other"], size)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from maskloop.clicks import Click, next_click
 from maskloop.images import decode_image
 from maskloop.masks import decode_brush, encode_brush, polygon_to_mask
+from maskloop.metrics import intersection_over_union
 from pipelines.data.samples import SamplePhoto
 from pipelines.label_studio.client import LabelStudio
 from pipelines.stack.project import LABEL
@@ -116,11 +117,6 @@ def painted(mask: Mask) -> dict[str, Any]:
         "image_rotation": 0,
         "value": {"format": "rle", "rle": encode_brush(mask), "brushlabels": [LABEL]},
     }
-
-
-def intersection_over_union(mask: Mask, target: Mask) -> float:
-    union = int((mask | target).sum())
-    return float((mask & target).sum() / union) if union else 1.0
 
 
 def _mask_of(region: dict[str, Any]) -> Mask:

@@ -3,8 +3,9 @@ import pytest
 
 from maskloop.clicks import Click
 from maskloop.masks import decode_brush
+from maskloop.metrics import intersection_over_union
 from pipelines.data.samples import load_samples
-from pipelines.stack.labeler import MOST_CLICKS, Labeler, intersection_over_union, painted, prompt
+from pipelines.stack.labeler import MOST_CLICKS, Labeler, painted, prompt
 from pipelines.stack.project import LABEL, uploaded_name
 from pipelines.stack.up import Stack
 
