@@ -84,7 +84,7 @@ def main() -> None:
             for strategy in arguments.strategies:
                 Loop(plan, strategy, config, client).run()
     if arguments.general:
-        measure_general(plan, arguments.strategies, arguments.general)
+        measure_general(plan, arguments.strategies, arguments.general, arguments.general_objects)
 
 
 class Loop:
@@ -213,9 +213,9 @@ class Loop:
         return self.folder / f"result-{number}.json"
 
 
-def measure_general(plan: Plan, strategies: Sequence[str], benchmark: Path) -> None:
+def measure_general(plan: Plan, strategies: Sequence[str], benchmark: Path, objects: int | None) -> None:
     """The last model of each strategy, and the shipped one, on images of every kind."""
-    samples = open_dataset("parquet", benchmark)
+    samples = open_dataset("parquet", benchmark).spread(objects)
     models = {"shipped": REPOSITORY / "checkpoints/default"} | {
         strategy: plan.out / strategy / f"model-{plan.rounds}" for strategy in strategies if strategy != NONE
     }
@@ -296,6 +296,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, help="of training, instead of those of params.yaml")
     parser.add_argument("--replay", type=Path, help="Parquet files of the base set")
     parser.add_argument("--general", type=Path, help="Parquet file of the general benchmark")
+    parser.add_argument("--general-objects", type=int, help="of it, spread; all if left out")
     return parser.parse_args()
 
 
