@@ -5,6 +5,7 @@ from torch.nn import functional as F
 
 from maskloop.model.encoders.base import Encoder
 from maskloop.model.encoders.weights import Published
+from maskloop.model.layers import Conv2d
 
 STAGES = (
     # expansion, channels, blocks, stride, kernel
@@ -81,7 +82,7 @@ class InvertedResidual(nn.Module):
         return x + y if self.residual else y
 
 
-class SameConv2d(nn.Conv2d):
+class SameConv2d(Conv2d):
     """Convolution padded as TensorFlow's SAME, as in the published weights: output ceil(size / stride)."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, groups: int = 1) -> None:

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from maskloop.model.encoders.base import Encoder, Normalise
 from maskloop.model.encoders.weights import Published
+from maskloop.model.layers import Conv2d
 
 EXPANSION = 4
 """Hidden channels for each channel, in convolution blocks and perceptrons."""
@@ -83,7 +84,7 @@ class ConvNorm(nn.Sequential):
     """Convolution that keeps ceil(size / stride), batch norm."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int = 1, stride: int = 1, groups: int = 1) -> None:
-        conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
+        conv = Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
         super().__init__(OrderedDict(c=conv, bn=nn.BatchNorm2d(outputs)))
 
 
