@@ -34,6 +34,7 @@ from maskloop.recipes import read_recipe
 from maskloop.results import Report
 from maskloop.training import Run, TrainingConfig, draw_batch, train
 from maskloop.training.report import REPORT
+from maskloop.training.resuming import STATE
 
 BASE = "base"
 STOP = 0.9
@@ -114,11 +115,13 @@ class Ablation:
         """The variant, trained and measured."""
         folder = folder_of(self._out, name)
         self._check(folder, config)
-        corpus = Corpus.read(self._data, shares=config.shares)
-        facts = {"start": str(self._start)}
-        named = replace(config, name=folder.name)
-        train(load_checkpoint(self._start).model, corpus, folder, named, facts, progress=False)
-        return self._measure(folder, folder / RESULT)
+        if not (folder / RESULT).is_file():
+            corpus = Corpus.read(self._data, shares=config.shares)
+            model, named = load_checkpoint(self._start).model, replace(config, name=folder.name)
+            train(model, corpus, folder, named, {"start": str(self._start)}, progress=False)
+        report = self._measure(folder, folder / RESULT)
+        (folder / STATE).unlink(missing_ok=True)  # as large as several checkpoints, and no longer needed
+        return report
 
     def speed(self, name: str) -> float | None:
         """Samples a second of a variant's training; None where its last moment was cut off."""
