@@ -9,7 +9,7 @@ from prefect.states import AwaitingConcurrencySlot, Scheduled, StateType
 from pipelines.flows.queue import take_over
 
 NOW = datetime.now(UTC)
-SOON = NOW + timedelta(minutes=5)
+SOON = NOW + timedelta(days=1)
 
 
 class Server:
