@@ -2,10 +2,10 @@
 
     python -m benchmarks.training_speed DATA [--start CHECKPOINT] [--config RECIPE] [--steps 20] [--threads 1]
 
-The same batches are learnt from in both precisions, by the network as it is and as it was before two
-changes: the gradient of depthwise weights in float32, and messages in the memory format of the maps. All in
-turns in one process. On one thread of a processor the time is that thread's own, so that waiting for other
-work on the machine does not count; else it is the clock's.
+The same batches are learnt from in both precisions, by the network as it is and as it was before its changes:
+the gradient of depthwise weights (`maskloop.model.layers.Conv2d`), and messages in the memory format of the
+maps. All in turns in one process. On one thread of a processor the time is that thread's own, so that waiting
+for other work on the machine does not count; else it is the clock's.
 
 Operations are those of convolutions and matrix products, a gradient counted as twice its forward pass; the
 peak is a matrix product of the same precision, measured in the same process.
