@@ -189,7 +189,7 @@ class HSGN(FusionSGN):
 
 def project_map(layer: nn.Module, features: Tensor) -> Tensor:
     """Apply a linear layer to every cell of a map (B, C, h, w)."""
-    return layer(features.movedim(1, -1)).movedim(-1, 1)
+    return layer(features.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
 def zero_embedding(channels: int) -> nn.Embedding:
