@@ -14,7 +14,6 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.jit._trace import TracerWarning
 
 from maskloop.errors import CheckpointError
 from maskloop.model import CSFPN
@@ -118,14 +117,12 @@ def _trace(network: CSFPN, file: Path) -> None:
     """Write the network as an ONNX file for any batch, size and number of clicks."""
     sizes = {0: "batch", 2: "rows", 3: "columns"}
     with _tracing, warnings.catch_warnings():
-        # torch's newer exporter needs two more packages and forty times as long
-        warnings.simplefilter("ignore", DeprecationWarning)
-        warnings.simplefilter("ignore", TracerWarning)  # whether it is right is seen afterwards
+        warnings.simplefilter("ignore")  # whether the graph is right is seen when logits are compared
         torch.onnx.export(
             _MaskOnly(network).eval(),  # or the network comes back in training mode
             _inputs(*TRACED),
             file,
-            dynamo=False,
+            dynamo=False,  # the newer exporter takes forty times as long
             opset_version=18,
             input_names=list(INPUTS),
             output_names=["mask"],
