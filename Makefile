@@ -35,8 +35,8 @@ retrain: $(VENV)/.ready  ## retrain on what was labelled, in a stack that runs
 doctor: $(VENV)/.ready  ## look for what is wrong, and name the remedy
 	@$(BIN)/maskloop doctor
 
-test: setup  ## run all tests
-	$(BIN)/pytest
+test: setup  ## run all tests, those of the stack beside the others
+	$(BIN)/pytest --numprocesses 2 --dist loadgroup
 
 lint: $(VENV)/.ready  ## check style and types
 	$(BIN)/ruff check .

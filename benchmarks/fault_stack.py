@@ -36,7 +36,7 @@ from pipelines.versioning import open_worktree
 SMALL = {
     "prepare": {"rendered": 4},
     "train": {"steps": 2, "batch": 2, "size": 96, "warmup": 1},
-    "evaluate": {"max_clicks": 2, "objects": 2},
+    "evaluate": {"max_clicks": 2, "objects": 2, "general_objects": 2, "latency_clicks": 2},
 }
 """Parameters of a retrain that takes seconds; its result is worthless, its steps are all there."""
 STEPS = {

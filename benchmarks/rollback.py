@@ -30,8 +30,9 @@ from maskloop.images import decode_image
 from maskloop.masks import decode_brush
 from maskloop.model import CSFPN, ModelConfig
 from maskloop.predictor import Predictor
-from pipelines.promotion.registry import Registry, Version
+from pipelines.promotion.registry import Registry
 from pipelines.promotion.tracking import log_checkpoint, start_run
+from pipelines.promotion.version import Version
 from pipelines.stack import catalog
 from pipelines.stack.config import REPOSITORY, Ports, StackConfig
 from pipelines.stack.services import Services

@@ -23,8 +23,9 @@ from pipelines.promotion.decisions import FILE as DECISION
 from pipelines.promotion.decisions import Record
 from pipelines.promotion.gate import Decision, Rules, decide
 from pipelines.promotion.latency import Latency
-from pipelines.promotion.registry import CHALLENGER, CHAMPION, Registry, Version
+from pipelines.promotion.registry import CHALLENGER, CHAMPION, Registry
 from pipelines.promotion.tracking import log_checkpoint, log_decision, log_result, start_run
+from pipelines.promotion.version import Version
 from pipelines.report.decision import draw, to_markdown
 from pipelines.stages.evaluate import GENERAL, LATENCY
 from pipelines.stages.params import read_params

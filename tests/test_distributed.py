@@ -65,7 +65,8 @@ def whole_batch() -> Interaction:
     grid = torch.arange(64) - 32
     target = torch.stack([grid[:, None] ** 2 + grid**2 < radius**2 for radius in (5, 7, 28, 30)]).long()
     image = 0.4 * torch.rand(BATCH, 3, 64, 64, generator=generator) + 0.5 * target[:, None]
-    return start_interaction(View(image, target, torch.zeros_like(target, dtype=torch.bool)), generator)
+    view = View(image, target, torch.zeros_like(target, dtype=torch.bool))
+    return start_interaction(view, TrainingConfig(), generator)
 
 
 def part(batch: Interaction, rank: int, count: int) -> Interaction:

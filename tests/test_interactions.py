@@ -5,7 +5,8 @@ from dataclasses import replace
 import torch
 from torch import Generator
 
-from maskloop.training.interactions import real_clicks, start_interaction
+from maskloop.training import TrainingConfig
+from maskloop.training.interactions import draw_rounds, real_clicks, start_interaction
 from maskloop.views import View
 
 BATCH = 200
@@ -19,8 +20,9 @@ def batch(clicks=None):
     return View(torch.zeros(BATCH, 3, 64, 64), target, torch.zeros(BATCH, 64, 64, dtype=torch.bool), given)
 
 
-def start(clicks, share, seed=1):
-    return start_interaction(batch(clicks), Generator().manual_seed(seed), share)
+def start(clicks, share, seed=1, **others):
+    config = TrainingConfig(real_clicks=share, **others)
+    return start_interaction(batch(clicks), config, Generator().manual_seed(seed))
 
 
 def made(clicks):
@@ -56,7 +58,8 @@ def test_start_interaction__share_of_real_clicks():
 
 def test_start_interaction__items_without_real_clicks_are_simulated():
     clicks = torch.tensor([[[0.0, 0.0, 0.0]], [FIRST]]).repeat(BATCH // 2, 1, 1)
-    chosen = start_interaction(replace(batch(), clicks=clicks), Generator().manual_seed(1), 1.0).clicks
+    config = TrainingConfig(real_clicks=1.0)
+    chosen = start_interaction(replace(batch(), clicks=clicks), config, Generator().manual_seed(1)).clicks
     simulated = start(None, 0.0).clicks
     assert torch.equal(chosen[::2], simulated[::2])
     assert all(item == [FIRST] for item in made(chosen[1::2]))
@@ -73,3 +76,25 @@ def test_start_interaction__more_clicks_than_there_are_slots():
     assert interaction.clicks.shape == start(None, 0.0).clicks.shape
     assert all(item[:1] != [SECOND] for item in made(interaction.clicks)), "its positive click comes too late"
     assert all(set(map(tuple, item)) == {tuple(FIRST)} for item in made(start([FIRST] * 30, 1.0).clicks))
+
+
+def test_start_interaction__share_of_external_masks():
+    assert not start(None, 0.0, external_masks=0.0).previous.any()
+    masks = start(None, 0.0, external_masks=0.5).previous.flatten(1).any(dim=1)
+    assert 0.4 < masks.float().mean() < 0.6
+
+
+def test_start_interaction__share_of_single_clicks():
+    shares = {0.0: (0.0, 0.2), 0.5: (0.45, 0.75), 1.0: (1.0, 1.0)}
+    for share, (least, most) in shares.items():
+        clicks = made(start(None, 0.0, external_masks=0.0, one_click=share).clicks)
+        # random clicks may be one alone, too
+        assert least <= sum(len(item) == 1 for item in clicks) / BATCH <= most
+
+
+def test_draw_rounds__as_often_as_told():
+    generator = Generator().manual_seed(1)
+    config = TrainingConfig(rounds=(0.25, 0.0, 0.75))
+    drawn = [draw_rounds(config, generator) for _ in range(400)]
+    assert set(drawn) == {0, 2}
+    assert 0.7 < drawn.count(2) / 400 < 0.8

@@ -83,6 +83,15 @@ def test_sparse_propagate__projections_equal_projected_maps(maps: tuple[Tensor, 
     )
 
 
+def test_sparse_propagate__message_has_the_channels_of_a_cell_side_by_side(
+    maps: tuple[Tensor, Tensor, Tensor],
+) -> None:
+    """As the maps that it is added to: one of another format costs a copy in each direction."""
+    queries, keys, values = (item.to(memory_format=torch.channels_last) for item in maps)
+    message = sparse_propagate(queries, keys, values, clicks((5, 9), (20, 3)), STRIDE)
+    assert message.is_contiguous(memory_format=torch.channels_last)
+
+
 def test_sparse_propagate__leaves_its_arguments_alone(maps: tuple[Tensor, Tensor, Tensor]) -> None:
     points = clicks((-5, 2), (9, 9)).clone()
     before = points.clone()

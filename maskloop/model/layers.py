@@ -13,8 +13,8 @@ def resize(features: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
 class Conv2d(nn.Conv2d):
     """Convolution that learns as fast in bfloat16 as it can on a processor.
 
-    There the gradient of depthwise weights takes three times as long in bfloat16 as in float32, and was half of
-    the time of a training step.
+    There the gradient of depthwise weights takes three times as long in bfloat16 as in float32, and was half
+    of the time of a training step.
     """
 
     def forward(self, x: Tensor) -> Tensor:

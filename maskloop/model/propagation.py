@@ -5,6 +5,8 @@ affinity still comes from the semantic features. Letters: B batch, N clicks, C c
 a feature map at stride r.
 """
 
+from functools import reduce
+
 import torch
 from torch import Tensor, nn
 
@@ -51,13 +53,13 @@ def sparse_propagate(
         key_nodes = project_key(key_nodes)
     if project_value is not None:
         value_nodes = project_value(value_nodes)
-    affinity = torch.einsum("bnd,bdp->bnp", key_nodes, queries.flatten(2)) / queries.shape[1] ** 0.5
+    affinity = key_nodes @ cells_of(queries).mT / queries.shape[1] ** 0.5
     # a finite floor instead of -inf: with no node at all the softmax stays finite, and the product below is
     # zero
     affinity = affinity.masked_fill(~valid[..., None], torch.finfo(affinity.dtype).min)
     weights = affinity.softmax(dim=1) * valid[..., None]
-    message = torch.einsum("bnc,bnp->bcp", value_nodes, weights.to(value_nodes.dtype))
-    return message.unflatten(2, (height, width))
+    message = weights.to(value_nodes.dtype).mT @ value_nodes
+    return message.unflatten(1, (height, width)).permute(0, 3, 1, 2)
 
 
 def clicked_cells(clicks: Tensor, height: int, width: int, stride: int) -> tuple[Tensor, Tensor]:
@@ -78,8 +80,13 @@ def clicked_cells(clicks: Tensor, height: int, width: int, stride: int) -> tuple
 
 def gather_cells(features: Tensor, cells: Tensor) -> Tensor:
     """Features (B, C, h, w) at flat cells (B, N), as nodes (B, N, C)."""
-    index = cells[:, None].expand(-1, features.shape[1], -1)
-    return features.flatten(2).gather(2, index).transpose(1, 2)
+    index = cells[..., None].expand(-1, -1, features.shape[1])
+    return cells_of(features).gather(1, index)
+
+
+def cells_of(features: Tensor) -> Tensor:
+    """A map (B, C, h, w) as its cells (B, h * w, C); a view where the channels of a cell lie side by side."""
+    return features.permute(0, 2, 3, 1).flatten(1, 2)
 
 
 class Propagation(nn.Module):
@@ -132,8 +139,9 @@ class SGN(nn.Module):
 
     def forward(self, features: Tensor, clicks: Tensor, stride: int) -> Tensor:
         """Features and result (B, C, h, w); clicks (B, N, 3)."""
-        messages = torch.stack([head(features, features, clicks, stride) for head in self.heads])
-        return self.out(features + messages.mean(dim=0))
+        # stacked, the messages would lose their memory format, and all be copied on the way there and back
+        messages = reduce(torch.add, (head(features, features, clicks, stride) for head in self.heads))
+        return self.out(features + messages / len(self.heads))
 
 
 class Fusion(nn.Module):

@@ -1,5 +1,6 @@
 """The settings of a training run."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -50,6 +51,12 @@ class TrainingConfig:
     """Decay of the moving average of weights, which is what is saved; 0: the weights themselves."""
     freeze_statistics: bool = True
     """Keep the encoder's batch-norm statistics: small batches would only blur them."""
+    one_click: float = 0.8
+    """Share of items that start from one click inside the object; the others start from random clicks."""
+    external_masks: float = 0.2
+    """Share of items whose previous mask comes from elsewhere and whose first click corrects it."""
+    rounds: tuple[float, ...] = (0.5, 0.2, 0.15, 0.15)
+    """Probability of 0, 1, 2, ... rounds of simulated clicks before a step; the first click matters most."""
     real_clicks: float = 0.5
     """Share of items that start from clicks of people, among those that have some; the rest is simulated."""
     seed: int = 0
@@ -68,8 +75,13 @@ class TrainingConfig:
             raise TrainingError(f"size is {self.size}; views need at least 64 pixels a side")
         if not 0 <= self.average < 1:
             raise TrainingError(f"average is {self.average}; it must be from 0 to below 1")
-        if not 0 <= self.real_clicks <= 1:
-            raise TrainingError(f"real_clicks is {self.real_clicks}; it is a share, from 0 to 1")
+        for name in ("one_click", "external_masks", "real_clicks"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise TrainingError(f"{name} is {getattr(self, name)}; it is a share, from 0 to 1")
+        if not self.rounds or min(self.rounds) < 0 or not math.isclose(sum(self.rounds), 1, abs_tol=1e-6):
+            raise TrainingError(
+                f"rounds are {list(self.rounds)}; give the probability of 0, 1, 2, ... rounds, 1 together"
+            )
         if self.gradient_clip is not None and not self.gradient_clip > 0:
             raise TrainingError(f"gradient_clip is {self.gradient_clip}; give a positive norm, or null")
         if (self.schedule == "steps") != bool(self.milestones):

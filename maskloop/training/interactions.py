@@ -8,14 +8,8 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from maskloop.simulation import corrective_click, external_masks, first_clicks, random_clicks
+from maskloop.training.config import TrainingConfig
 from maskloop.views import View
-
-FIRST_CLICK_SHARE = 0.8
-"""Share of items that start from one interior click; the others start from random clicks."""
-EXTERNAL_SHARE = 0.2
-"""Share of items whose previous mask comes from elsewhere and whose first click corrects it."""
-ROUNDS = (0.5, 0.2, 0.15, 0.15)
-"""Probability of 0, 1, 2, 3 rounds of simulated clicking before the step; the first click matters most."""
 
 Predict = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Image, previous mask and clicks to the probability of the mask, (B, 1, H, W)."""
@@ -30,27 +24,27 @@ class Interaction:
     clicks: Tensor
 
 
-def start_interaction(batch: View, generator: Generator, real_share: float = 0.0) -> Interaction:
+def start_interaction(batch: View, config: TrainingConfig, generator: Generator) -> Interaction:
     """Per item one interior click, several random clicks, or an external mask with its first correction.
 
     Args:
-        batch: of views.
+        batch: of views; of the items with clicks of people a share starts from those, without a mask.
+        config: how many items start how.
         generator: of the random numbers, on the CPU.
-        real_share: share of the items with clicks of people that start from those, without a previous mask.
     """
     count = batch.target.shape[0]
     draws = torch.rand(2, count, generator=generator).to(batch.image.device)
-    external = draws[0] < EXTERNAL_SHARE
+    external = draws[0] < config.external_masks
     masks = external_masks(batch.target, batch.others, generator) * external[:, None, None, None]
     one = corrective_click(masks, batch.target, first_clicks(batch.target, generator)[:, :0], generator)
     several = random_clicks(batch.target, batch.others, generator)
-    single = external | (draws[1] < FIRST_CLICK_SHARE)
+    single = external | (draws[1] < config.one_click)
     one = torch.cat([one, torch.zeros(count, several.shape[1] - 1, 3, device=one.device)], dim=1)
     clicks = torch.where(single[:, None, None], one, several)
-    if batch.clicks is None or not real_share:
+    if batch.clicks is None or not config.real_clicks:
         return Interaction(batch, masks, clicks)
     real = real_clicks(batch.clicks[:, : clicks.shape[1]], generator)
-    chosen = (torch.rand(count, generator=generator) < real_share).to(real.device)
+    chosen = (torch.rand(count, generator=generator) < config.real_clicks).to(real.device)
     chosen &= (real[..., 2] > 0).any(dim=1)
     clicks = torch.where(
         chosen[:, None, None], F.pad(real, (0, 0, 0, clicks.shape[1] - real.shape[1])), clicks
@@ -78,9 +72,9 @@ def real_clicks(clicks: Tensor, generator: Generator) -> Tensor:
     return torch.cat([clicks[..., :2], (signs * kept)[..., None]], dim=-1)
 
 
-def draw_rounds(generator: Generator) -> int:
+def draw_rounds(config: TrainingConfig, generator: Generator) -> int:
     """How often the network predicts and is corrected before the step."""
-    return int(torch.multinomial(torch.tensor(ROUNDS), 1, generator=generator))
+    return int(torch.multinomial(torch.tensor(config.rounds), 1, generator=generator))
 
 
 def click_on(

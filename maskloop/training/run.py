@@ -85,8 +85,8 @@ class Run:
 
     def _simulate(self, batch: View) -> Interaction:
         """Click with the current network in evaluation mode."""
-        start = start_interaction(batch, self.generator, self.config.real_clicks)
-        rounds = draw_rounds(self.common)
+        start = start_interaction(batch, self.config, self.generator)
+        rounds = draw_rounds(self.config, self.common)
         again = float(torch.rand((), generator=self.common)) < self.stage.again_share
         self.model.eval()
         return click_on(start, self.stage.predict, rounds, again, self.generator)

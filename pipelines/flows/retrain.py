@@ -28,7 +28,8 @@ from pipelines.label_studio.client import LabelStudio
 from pipelines.label_studio.project import LabelStudioProject
 from pipelines.promotion.decisions import Record
 from pipelines.promotion.gate import Decision
-from pipelines.promotion.registry import Registry, Version
+from pipelines.promotion.registry import Registry
+from pipelines.promotion.version import Version
 from pipelines.settings import Settings
 from pipelines.space import check_space
 from pipelines.stack.errors import StackError

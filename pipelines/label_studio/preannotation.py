@@ -29,7 +29,8 @@ from pipelines.label_studio.interface import SHAPES, Interface, read_interface
 from pipelines.stack.errors import RefusedError
 
 if TYPE_CHECKING:
-    from pipelines.promotion.registry import Registry, Version
+    from pipelines.promotion.registry import Registry
+    from pipelines.promotion.version import Version
 
 AUTO, BOXES = "auto", "boxes"
 CHUNK = 20

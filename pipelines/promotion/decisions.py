@@ -13,7 +13,7 @@ from typing import Any
 
 from pipelines.files import write_atomically
 from pipelines.promotion.gate import Decision, Rules
-from pipelines.promotion.registry import Version
+from pipelines.promotion.version import Version
 
 FILE = Path("reports/decision.json")
 

@@ -13,7 +13,8 @@ from pipelines.data.snapshot import PATH as SNAPSHOT
 from pipelines.data.snapshot import parse_snapshot, read_snapshot
 from pipelines.errors import SnapshotError
 from pipelines.promotion.changes import Standing
-from pipelines.promotion.registry import Registry, Version
+from pipelines.promotion.registry import Registry
+from pipelines.promotion.version import Version
 from pipelines.versioning import branches_of, check_commit, file_at, open_commit
 
 LOCK = Path("dvc.lock")

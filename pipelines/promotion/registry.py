@@ -10,7 +10,7 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from maskloop.checkpoint import load_checkpoint
 from pipelines.errors import PromotionError, RegistryError
 from pipelines.promotion.changes import Change, Standing, encode
 from pipelines.promotion.tracking import log_checkpoint, start_run
+from pipelines.promotion.version import Version
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 # MLflow's own defaults wait for minutes before they say that nobody answers
@@ -26,24 +27,6 @@ _PATIENCE = {
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
 }
-
-
-@dataclass(frozen=True)
-class Version:
-    """A registered checkpoint. `tags` hold sha256, git_sha, dvc_lock_md5, snapshot, noc85, noc90, reason,
-    and what came of it: decision, promoted, rolled_back. `created` is in seconds of the epoch.
-    """
-
-    number: int
-    run_id: str
-    source: str
-    tags: Mapping[str, str]
-    created: float = 0.0
-
-    @property
-    def served_as(self) -> str:
-        """The model version that the backend's answers carry while this one is served."""
-        return f"maskloop-v{self.number}"
 
 
 class Registry:

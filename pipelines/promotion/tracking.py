@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from pipelines.clicks import FIGURES
+from pipelines.promotion.decisions import Record
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-
-    from pipelines.promotion.decisions import Record
 
 EXPERIMENT = "maskloop"
 DECISION = "decision"
@@ -56,7 +55,7 @@ def log_result(client: "MlflowClient", run_id: str, root: Path) -> None:
         client.log_artifact(run_id, str(root / file))
 
 
-def log_decision(client: "MlflowClient", run_id: str, folder: Path, record: "Record") -> str:
+def log_decision(client: "MlflowClient", run_id: str, folder: Path, record: Record) -> str:
     """Log a decision's files, tags and metrics with the challenger's run, once; returns the run's address.
 
     The tags come last: a record that was cut off is written again.

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pipelines.promotion.registry import Version
+from pipelines.promotion.version import Version
 
 REFUSALS = ("not improved", "refused")
 """What the reason of a decision begins with when the challenger was kept back."""

@@ -12,7 +12,8 @@ from tempfile import mkdtemp
 from typing import Any
 
 from pipelines.data.samples import load_samples
-from pipelines.promotion.registry import CHALLENGER, CHAMPION, Registry, Version
+from pipelines.promotion.registry import CHALLENGER, CHAMPION, Registry
+from pipelines.promotion.version import Version
 from pipelines.stack.config import REPOSITORY, Ports, StackConfig
 from pipelines.stack.errors import StackError
 from pipelines.stack.labeler import Labeler, Labelled

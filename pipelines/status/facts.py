@@ -9,8 +9,8 @@ import pandas as pd
 from pipelines.clicks import Clicks
 from pipelines.label_studio.checks import Finding
 from pipelines.promotion.changes import Standing
-from pipelines.promotion.registry import Version
 from pipelines.promotion.verdicts import Verdict
+from pipelines.promotion.version import Version
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from pipelines.clicks import click_table
 from pipelines.promotion.changes import Standing, minute
-from pipelines.promotion.registry import Version
+from pipelines.promotion.version import Version
 from pipelines.status.facts import Collected, Models, Runs, Status
 
 DAYS = 7

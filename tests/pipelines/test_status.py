@@ -17,7 +17,7 @@ from pipelines.data.shards import newest_masks, read_rows
 from pipelines.data.snapshot import read_snapshot
 from pipelines.data.tables import write_table
 from pipelines.promotion.changes import Change, Standing
-from pipelines.promotion.registry import Version
+from pipelines.promotion.version import Version
 from pipelines.status import Sources, Status, gather, to_text, write_status
 from pipelines.status.facts import Collected, FlowRun, Models, Project, Runs
 from pipelines.status.gathering import FINDINGS
