@@ -1,7 +1,7 @@
 """Engines: what computes a folded network at a click; the same logits to rounding, at different speed.
 
-ONNX Runtime needs about half of torch's time on a processor. It reads a graph, so the network is traced when
-it is loaded. Where that does not work, or gives other logits, torch computes the network as it is.
+ONNX Runtime needs about two thirds of torch's time on a processor. It reads a graph, so the network is traced
+when it is loaded. Where that does not work, or gives other logits, torch computes the network as it is.
 """
 
 import logging
@@ -109,7 +109,7 @@ def open_engine(network: CSFPN, name: str | None = None) -> Engine:
                 f"{name} cannot run the network ({_first_line(error)}); leave engine out, or say 'torch'"
             ) from error
         reason = _first_line(error)
-        logger.warning("ONNX Runtime cannot run the network (%s): torch does, in twice the time", reason)
+        logger.warning("ONNX Runtime cannot run the network (%s): torch does, which takes longer", reason)
         return TorchEngine(network)
 
 
