@@ -29,9 +29,9 @@ from maskloop.crops import (
     ritm_region,
     zoom_region,
 )
+from maskloop.engines import Engine, open_engine
 from maskloop.errors import CheckpointError, ClickError, ImageError, MaskError
 from maskloop.folding import fold
-from maskloop.model import CSFPN
 from maskloop.model.csfpn import MASK_THRESHOLD
 from maskloop.protocols import PROTOCOLS, Pass
 
@@ -147,7 +147,11 @@ class Predictor:
     """Predicts masks with one checkpoint."""
 
     def __init__(
-        self, checkpoint: Checkpoint, long_side: int | None = None, protocol: str | None = None
+        self,
+        checkpoint: Checkpoint,
+        long_side: int | None = None,
+        protocol: str | None = None,
+        engine: str | None = None,
     ) -> None:
         """Run a checkpoint.
 
@@ -155,17 +159,22 @@ class Predictor:
             checkpoint: its networks.
             long_side: longer side of every pass in pixels; None: what the checkpoint was made for.
             protocol: a name of `PROTOCOLS`; None: the cascade that the checkpoint was made for.
+            engine: a name of `ENGINES`; None: the fastest that runs the network. Any but torch takes a second
+                to be made ready, which a single click does not pay back.
 
         Raises:
-            CheckpointError: no such protocol.
+            CheckpointError: no such protocol or engine, or the engine cannot run the network.
         """
         config = checkpoint.model.config
         name = protocol or ("single" if config.cascade == "none" else "csfpn")
         if name not in PROTOCOLS:
             raise CheckpointError(f"unknown protocol {name!r}; known are {', '.join(PROTOCOLS)}")
         self.protocol = PROTOCOLS[name]
-        self._coarse = fold(checkpoint.model)
-        self._fine = self._coarse if checkpoint.fine is None else fold(checkpoint.fine)
+        folded = fold(checkpoint.model)
+        self._encoder = folded.encoder
+        self._coarse = open_engine(folded, engine)
+        self._fine = self._coarse if checkpoint.fine is None else open_engine(fold(checkpoint.fine), engine)
+        self.engine = self._coarse.name
         self._long_side = long_side or config.long_side
         self.sha256 = checkpoint.sha256
         self.version = f"{checkpoint.name}-{checkpoint.sha256[:8]}"
@@ -173,9 +182,15 @@ class Predictor:
             self.version += f"+{protocol}"
 
     @classmethod
-    def load(cls, directory: Path, sha256: str | None = None, protocol: str | None = None) -> "Predictor":
+    def load(
+        cls,
+        directory: Path,
+        sha256: str | None = None,
+        protocol: str | None = None,
+        engine: str | None = None,
+    ) -> "Predictor":
         """Read a checkpoint's folder; CheckpointError when it is damaged or not the one with this digest."""
-        return cls(load_checkpoint(directory, sha256), protocol=protocol)
+        return cls(load_checkpoint(directory, sha256), protocol=protocol, engine=engine)
 
     def prepare(self, image: Image) -> PreparedImage:
         """Do once for an image what each click on it would do again; answers are the same without.
@@ -187,16 +202,15 @@ class Predictor:
         return PreparedImage(image, crop.image(image), crop)
 
     def warm_up(self) -> None:
-        """Run the network once at each size that it can be shown, so that no click waits for compilation.
+        """Run the network once at each size that it can be shown, so that no click waits for memory or plans.
 
         Whole images at their own size (a `native` protocol) are left out: they may have any.
         """
         sides = {self._zoom_side} if self.protocol.native else {self._long_side, self._zoom_side}
         for height, width in sorted({size for side in sides for size in network_sizes(side)}):
             image, previous = torch.zeros(1, 3, height, width), torch.zeros(1, 1, height, width)
-            for model in {self._coarse, self._fine}:
-                with torch.inference_mode():
-                    self._logits(model, image, previous, stack_clicks([[Click(0, 0)]]))
+            for engine in {self._coarse, self._fine}:
+                self._logits(engine, image, previous, stack_clicks([[Click(0, 0)]]))
 
     def predict(
         self,
@@ -244,8 +258,7 @@ class Predictor:
 
     def _description(self, overview: Tensor) -> npt.NDArray[np.float32]:
         with torch.inference_mode():
-            stem = self._coarse.encoder.stem(overview)
-            maps = self._coarse.encoder(stem)
+            maps = self._encoder(self._encoder.stem(overview))
             pooled = [pool for one in maps for pool in (one.mean((0, 2, 3)), one.std((0, 2, 3)))]
         return np.asarray(torch.cat(pooled).numpy(), np.float32)
 
@@ -273,7 +286,7 @@ class Predictor:
 
     def _run(self, work: Sequence[tuple[_Job, Crop]], kind: Pass) -> None:
         """One pass: run the network on the crops, and paint its probabilities over the jobs' own."""
-        model = self._coarse if kind in ("full", "ritm") else self._fine
+        engine = self._coarse if kind in ("full", "ritm") else self._fine
         groups: dict[tuple[int, int], list[tuple[_Job, Crop]]] = defaultdict(list)
         for job, crop in work:
             groups[crop.height, crop.width].append((job, crop))
@@ -281,21 +294,20 @@ class Predictor:
             image = torch.cat([job.view(crop) for job, crop in group])
             previous = torch.cat([job.canvas.view(crop) for job, crop in group])
             clicks = stack_clicks([crop.clicks(job.clicks) for job, crop in group])
-            with torch.inference_mode():
-                result = self._logits(model, image, previous, clicks).sigmoid()
+            result = self._logits(engine, image, previous, clicks).sigmoid()
             for (job, crop), item in zip(group, result, strict=True):
                 # RITM's answer is the zoomed region alone; elsewhere the pass before has had a look
                 onto = Canvas(*job.start.shape) if kind == "ritm" else job.canvas
                 job.canvas = onto.painted(Patch.of(crop, item[0].numpy().copy()))
 
-    def _logits(self, model: CSFPN, image: Tensor, previous: Tensor, clicks: Tensor) -> Tensor:
+    def _logits(self, engine: Engine, image: Tensor, previous: Tensor, clicks: Tensor) -> Tensor:
         """Mask logits (B, 1, h, w), averaged with the mirrored ones where the protocol says so."""
-        logits: Tensor = model(image, previous, clicks).mask
+        logits = engine(image, previous, clicks)
         if not self.protocol.flip:
             return logits
         rows, cols, signs = clicks.unbind(-1)
         mirrored = torch.stack([rows, image.shape[-1] - 1 - cols, signs], dim=-1)
-        return (logits + model(image.flip(-1), previous.flip(-1), mirrored).mask.flip(-1)) / 2
+        return (logits + engine(image.flip(-1), previous.flip(-1), mirrored).flip(-1)) / 2
 
 
 def _job(request: Request) -> _Job:

@@ -109,7 +109,7 @@ class Champion:
             raise CheckpointError(f"Version {version.number} is not served: {error}") from error
         self._served = Served(predictor, f"maskloop-v{version.number}")
         self._followed, self._rejected = version, None
-        logger.info("Serving %s, sha256 %s", self._served.version, version.sha256)
+        logger.info("Serving %s by %s, sha256 %s", self._served.version, predictor.engine, version.sha256)
 
     def _fetch(self, registry: Registry, version: ModelVersion) -> Predictor:
         with tempfile.TemporaryDirectory(prefix="maskloop-") as folder:

@@ -1,6 +1,7 @@
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,8 @@ from maskloop.predictor import Prediction, Predictor, Request
 from maskloop.protocols import PROTOCOLS
 
 IMAGE = np.random.default_rng(0).integers(0, 255, (90, 130, 3), dtype=np.uint8)
+open_predictor = partial(Predictor, engine="torch")
+"""Torch is ready at once, and its hooks tell what a network is shown; `test_engines.py` compares engines."""
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +33,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
 
 @pytest.fixture(scope="module")
 def predictor(checkpoint: Checkpoint) -> Predictor:
-    return Predictor(checkpoint)
+    return open_predictor(checkpoint)
 
 
 Shown = list[tuple[int, ...]]
@@ -136,7 +139,7 @@ def test_predict__bad_arguments(predictor: Predictor) -> None:
 def test_protocol__passes(
     checkpoint: Checkpoint, shown: Callable[[], Shown], protocol: str, clicks: int, passes: int
 ) -> None:
-    predictor = Predictor(checkpoint, protocol=protocol)
+    predictor = open_predictor(checkpoint, protocol=protocol)
     shown()
     previous = np.zeros((90, 130), np.float32)
     previous[20:50, 30:60] = 1
@@ -148,7 +151,7 @@ def test_protocol__ritm_zooms_from_the_second_click_on(
     checkpoint: Checkpoint, shown: Callable[[], Shown]
 ) -> None:
     image = np.tile(IMAGE, (5, 4, 1))
-    predictor = Predictor(checkpoint, protocol="ritm")
+    predictor = open_predictor(checkpoint, protocol="ritm")
     shown()
     predictor.predict(image, [Click(30, 40)])
     previous = np.zeros(image.shape[:2], np.float32)
@@ -160,7 +163,7 @@ def test_protocol__ritm_zooms_from_the_second_click_on(
 
 
 def test_protocol__flip_is_symmetric(checkpoint: Checkpoint) -> None:
-    predictor = Predictor(checkpoint, protocol="ritm_flip")
+    predictor = open_predictor(checkpoint, protocol="ritm_flip")
     one = predictor.predict(IMAGE, [Click(30, 40)]).probability
     other = predictor.predict(IMAGE[:, ::-1].copy(), [Click(30, 129 - 40)]).probability
     np.testing.assert_allclose(one, other[:, ::-1], atol=1e-4)
@@ -169,7 +172,7 @@ def test_protocol__flip_is_symmetric(checkpoint: Checkpoint) -> None:
 def test_protocol__native_shows_the_image_as_large_as_it_is(
     checkpoint: Checkpoint, shown: Callable[[], Shown]
 ) -> None:
-    predictor = Predictor(checkpoint, protocol="ritm_published")
+    predictor = open_predictor(checkpoint, protocol="ritm_published")
     shown()
     predictor.predict(IMAGE, [Click(30, 40)])
     assert shown()[0] == (1, 3, 96, 128)
@@ -177,34 +180,37 @@ def test_protocol__native_shows_the_image_as_large_as_it_is(
 
 def test_protocol__unknown(checkpoint: Checkpoint) -> None:
     with pytest.raises(CheckpointError, match=r"unknown protocol 'sam'; known are single, csfpn"):
-        Predictor(checkpoint, protocol="sam")
+        open_predictor(checkpoint, protocol="sam")
 
 
 def test_protocol__a_fine_network_makes_the_second_pass(checkpoint: Checkpoint) -> None:
     torch.manual_seed(1)
     other = CSFPN(checkpoint.model.config).eval()
-    one = Predictor(checkpoint).predict(IMAGE, [Click(30, 40)]).canvas
-    two = Predictor(replace(checkpoint, fine=other)).predict(IMAGE, [Click(30, 40)]).canvas
+    one = open_predictor(checkpoint).predict(IMAGE, [Click(30, 40)]).canvas
+    two = open_predictor(replace(checkpoint, fine=other)).predict(IMAGE, [Click(30, 40)]).canvas
     assert one.patches[-1].crop == two.patches[-1].crop
     assert not np.allclose(one.patches[-1].values, two.patches[-1].values)
 
 
 def test_protocol__without_a_cascade_one_pass(checkpoint: Checkpoint, shown: Callable[[], Shown]) -> None:
     single = CSFPN(replace(checkpoint.model.config, cascade="none"))
-    predictor = Predictor(replace(checkpoint, model=single))
+    predictor = open_predictor(replace(checkpoint, model=single))
     shown()
     predictor.predict(IMAGE, [Click(30, 40)])
     assert len(shown()) == 1
 
 
 def test_prepare__same_answers(checkpoint: Checkpoint, shown: Callable[[], Shown]) -> None:
-    predictor = Predictor(checkpoint)
+    predictor = open_predictor(checkpoint)
     prepared = predictor.prepare(IMAGE)
     assert prepared.image is IMAGE
     assert prepared.nbytes == IMAGE.nbytes + 3 * 64 * 96 * 4
     clicks = [Click(20, 30), Click(70, 100, positive=False)]
     # a predictor of another size, as after a change of the model, makes its own of the same pixels
-    larger, mirrored = Predictor(checkpoint, long_side=128), Predictor(checkpoint, protocol="ritm_flip")
+    larger, mirrored = (
+        open_predictor(checkpoint, long_side=128),
+        open_predictor(checkpoint, protocol="ritm_flip"),
+    )
     for other in (predictor, larger, mirrored):
         plain = other.predict(IMAGE, clicks).probability
         np.testing.assert_array_equal(other.predict(prepared, clicks).probability, plain)
@@ -223,7 +229,7 @@ def test_predict__previous_as_prediction_or_plane(
     checkpoint: Checkpoint, protocol: str, box: tuple[float, float, float, float] | None
 ) -> None:
     image = np.tile(IMAGE, (3, 3, 1))
-    predictor = Predictor(checkpoint, protocol=protocol)
+    predictor = open_predictor(checkpoint, protocol=protocol)
     previous = predictor.predict(image, [Click(100, 130)], box=box)
     clicks = [Click(100, 130), Click(80, 100, positive=False)]
     given = predictor.predict(image, clicks, previous, box).probability
@@ -257,11 +263,11 @@ def test_prediction__holds_no_full_size_array(predictor: Predictor) -> None:
 
 
 def test_warm_up__every_size_that_can_occur(checkpoint: Checkpoint, shown: Callable[[], Shown]) -> None:
-    predictor = Predictor(checkpoint)
+    predictor = open_predictor(checkpoint)
     shown()
     predictor.warm_up()
     assert shown() == [(1, 3, *size) for size in [(32, 96), (64, 96), (96, 32), (96, 64), (96, 96)]]
-    predictor = Predictor(checkpoint, protocol="ritm_published")
+    predictor = open_predictor(checkpoint, protocol="ritm_published")
     shown()
     predictor.warm_up()
     assert {max(size[2:]) for size in shown()} == {384}  # of 400, as `network_size` rounds
@@ -279,7 +285,7 @@ def test_predict__from_several_threads(predictor: Predictor) -> None:
 
 @pytest.mark.parametrize("protocol", sorted(PROTOCOLS))
 def test_predict_batch__equals_one_at_a_time(checkpoint: Checkpoint, protocol: str) -> None:
-    predictor = Predictor(checkpoint, protocol=protocol)
+    predictor = open_predictor(checkpoint, protocol=protocol)
     previous = np.zeros((90, 130), np.float32)
     previous[20:60, 30:90] = 0.9
     requests = [

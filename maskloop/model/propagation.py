@@ -53,12 +53,12 @@ def sparse_propagate(
         key_nodes = project_key(key_nodes)
     if project_value is not None:
         value_nodes = project_value(value_nodes)
-    affinity = key_nodes @ cells_of(queries).mT / queries.shape[1] ** 0.5
+    affinity = key_nodes @ cells_of(queries).transpose(1, 2) / queries.shape[1] ** 0.5
     # a finite floor instead of -inf: with no node at all the softmax stays finite, and the product below is
     # zero
     affinity = affinity.masked_fill(~valid[..., None], torch.finfo(affinity.dtype).min)
     weights = affinity.softmax(dim=1) * valid[..., None]
-    message = weights.to(value_nodes.dtype).mT @ value_nodes
+    message = weights.to(value_nodes.dtype).transpose(1, 2) @ value_nodes
     return message.unflatten(1, (height, width)).permute(0, 3, 1, 2)
 
 
@@ -197,7 +197,7 @@ class HSGN(FusionSGN):
 
 def project_map(layer: nn.Module, features: Tensor) -> Tensor:
     """Apply a linear layer to every cell of a map (B, C, h, w)."""
-    return layer(features.movedim(1, -1)).movedim(-1, 1)
+    return layer(features.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
 def zero_embedding(channels: int) -> nn.Embedding:

@@ -26,7 +26,8 @@ def predict(
     from maskloop.predictor import Predictor
 
     clicks = [parse_click(text) for text in click]
-    predictor = Predictor.load(checkpoint)
+    # one click is answered before another engine would be ready
+    predictor = Predictor.load(checkpoint, engine="torch")
     prediction = predictor.predict(read_image(image), clicks)
     write_mask(prediction.mask, out)
     typer.echo(f"{int(prediction.mask.sum())} pixels of the object, written to {out} by {predictor.version}")

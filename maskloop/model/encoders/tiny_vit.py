@@ -157,10 +157,10 @@ class AttentionBlock(nn.Module):
         self.mlp = Perceptron(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        cells = x.movedim(1, -1)
+        cells = x.permute(0, 2, 3, 1)
         cells = cells + join_windows(self.attn(split_windows(cells, self.window)), self.window, cells.shape)
-        x = self.local_conv(cells.movedim(-1, 1))
-        return x + self.mlp(x.movedim(1, -1)).movedim(-1, 1)
+        x = self.local_conv(cells.permute(0, 3, 1, 2))
+        return x + self.mlp(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
 class Attention(nn.Module):
@@ -224,6 +224,7 @@ def split_windows(cells: Tensor, window: int) -> Tensor:
 def join_windows(windows: Tensor, window: int, shape: torch.Size) -> Tensor:
     """The reverse of `split_windows`, to the (B, H, W, C) that it had."""
     batch, height, width, _ = shape
-    rows, cols = -(-height // window), -(-width // window)
+    # no negative numbers: ONNX rounds their quotients up
+    rows, cols = (height + window - 1) // window, (width + window - 1) // window
     grid = windows.unflatten(1, (window, window)).unflatten(0, (batch, rows, cols))
     return grid.transpose(2, 3).flatten(3, 4).flatten(1, 2)[:, :height, :width]
