@@ -6,17 +6,15 @@ import shutil
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-import torch
 import yaml
 from torch import Generator
 
-from maskloop.checkpoint import load_checkpoint, save_checkpoint
+from maskloop.checkpoint import load_checkpoint
 from maskloop.clicks import Click
 from maskloop.corpus import Corpus
 from maskloop.datasets import open_dataset
 from maskloop.evaluation import ObjectResult, Report
 from maskloop.masks import encode_coco
-from maskloop.model import CSFPN
 from pipelines.data.collect import collect
 from pipelines.data.findings import Finding, write_findings
 from pipelines.data.prepared import Picture, PreparedSet
@@ -136,9 +134,9 @@ def store(root, data):
     return _digest(data)
 
 
-def set_params(root, stage="prepare", **values):
+def set_params(root, **values):
     params = yaml.safe_load((root / "params.yaml").read_text())
-    params[stage] |= values
+    params["prepare"] |= values
     (root / "params.yaml").write_text(yaml.safe_dump(params))
 
 
@@ -239,24 +237,6 @@ def test_prepared_set__in_groups(tmp_path, monkeypatch):
     assert prepared.summary() == {"images": 7, "objects": 0, "sources": {"base": 7}}
 
 
-@pytest.mark.parametrize(("line", "anchored"), [("of the anchor", True), ("of another", False)])
-def test_train__goes_back_to_where_the_line_began(root, checkpoint, line, anchored):
-    anchor, champion = root / "checkpoints/default", root / "models/champion"
-    shutil.copytree(checkpoint, anchor)
-    first = load_checkpoint(anchor)
-    begun = {"anchor": first.sha256} if line == "of the anchor" else {"anchor": "0" * 64}
-    torch.manual_seed(1)
-    save_checkpoint(CSFPN(first.model.config), champion, "later", begun)
-    prepare.main(root)
-    set_params(root, "train", start="models/champion", blend=1e-6)
-    train.main(root)
-    candidate = load_checkpoint(root / "models/candidate")
-    base = first if anchored else load_checkpoint(champion)
-    assert candidate.metadata["anchor"] == base.sha256
-    for name, value in candidate.model.named_parameters():
-        assert torch.allclose(value, base.model.get_parameter(name), atol=1e-3), name
-
-
 def test_train_and_evaluate(root, checkpoint):
     shutil.copytree(checkpoint, root / "checkpoints/default")
     prepare.main(root)
@@ -264,7 +244,6 @@ def test_train_and_evaluate(root, checkpoint):
     candidate = load_checkpoint(root / "models/candidate")
     assert candidate.sha256 != load_checkpoint(checkpoint).sha256
     assert candidate.metadata["start"] == load_checkpoint(checkpoint).sha256
-    assert candidate.metadata["anchor"] == load_checkpoint(checkpoint).sha256
     assert sorted(path.name for path in (root / "models/candidate").iterdir()) == [
         "config.json",
         "model.safetensors",
