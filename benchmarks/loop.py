@@ -233,9 +233,7 @@ def _write_parameters(root: Path, start: Path, plan: Plan) -> None:
     params["prepare"] |= {"test_percent": 0}
     if plan.replay:
         params["prepare"] |= {"base": str(plan.replay), "rendered": 0}
-    shipped = REPOSITORY / "checkpoints/default"
-    params["train"] |= {"start": str(start), "anchor": str(shipped)}
-    params["train"] |= {"steps": plan.steps} if plan.steps else {}
+    params["train"] |= {"start": str(start)} | ({"steps": plan.steps} if plan.steps else {})
     root.mkdir(parents=True, exist_ok=True)
     (root / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
 

@@ -10,7 +10,7 @@ from maskloop.errors import TrainingError
 
 
 def blend(tuned: nn.Module, start: nn.Module, share: float) -> None:
-    """Replace the weights of `tuned` by `share` of them and the rest of those of `start`, its origin.
+    """Replace the weights of `tuned` by `share` of them and the rest of those of `start`.
 
     Raises:
         TrainingError: the share is not above 0 and at most 1, or the networks are not alike.

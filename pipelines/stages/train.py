@@ -17,13 +17,11 @@ from pipelines.stages.params import read_params
 TRAINING_SET = Path("data/prepared/train.parquet")
 CANDIDATE = Path("models/candidate")
 REPORTS = Path("reports")
-ANCHOR = "anchor"
-"""Name of the digest of the checkpoint that was blended in, in the metadata of a checkpoint."""
 
 
 def main(root: Path = Path()) -> None:
     params = read_params(root, "train")
-    start, anchor, share = root / params.pop("start"), root / params.pop("anchor"), params.pop("blend")
+    start, share = root / params.pop("start"), params.pop("blend")
     shares = _present(root / TRAINING_SET, params.pop("shares"))
     min_area = params.pop("min_area")
     config = TrainingConfig(name="candidate", shares=shares, save_every=params["steps"], **params)
@@ -33,24 +31,18 @@ def main(root: Path = Path()) -> None:
     train(champion.model, corpus, out, config, {"start": champion.sha256}, resume=False)
     if os.environ.get("RANK", "0") != "0":  # of the processes that torchrun starts, the first one writes
         return
-    _blend(out, start, anchor, share)
+    _blend(out, start, share)
     (out / "resume.safetensors").unlink()  # as large as three checkpoints, and of no use to a finished run
     (root / REPORTS).mkdir(exist_ok=True)
     for name in ("log.csv", "training.json"):
         (out / name).replace(root / REPORTS / name)
 
 
-def _blend(out: Path, start: Path, anchor: Path, share: float) -> None:
-    """Take what was trained part of the way back to where its line of champions began.
-
-    Going back to the last champion, each retrain of a line would lose some more of its general skill.
-    """
-    tuned, champion, base = (load_checkpoint(path) for path in (out, start, anchor))
-    if base.sha256 not in (champion.sha256, champion.metadata.get(ANCHOR)):
-        base = champion  # of another line: the mean of two networks that were trained apart is none
-    blend(tuned.model, base.model, share)
-    metadata = tuned.metadata | {"blend": share, ANCHOR: base.sha256}
-    save_checkpoint(tuned.model, out, tuned.name, metadata, tuned.fine)
+def _blend(out: Path, start: Path, share: float) -> None:
+    """Take what was trained part of the way back to where it came from, so that general skill stays."""
+    tuned = load_checkpoint(out)
+    blend(tuned.model, load_checkpoint(start).model, share)
+    save_checkpoint(tuned.model, out, tuned.name, tuned.metadata | {"blend": share}, tuned.fine)
 
 
 def _present(path: Path, shares: dict[str, float]) -> dict[str, float]:
