@@ -34,6 +34,18 @@ class Checkpoint:
     sha256: str
     metadata: dict[str, Any]
 
+    @property
+    def samples(self) -> int | None:
+        """Views that the network learnt from, earlier runs included; None if it does not tell."""
+        told = self.metadata
+        if not {"samples_before", "steps_done", "config"} <= told.keys():
+            return None
+        return int(told["samples_before"] + told["steps_done"] * told["config"]["batch"])
+
+    def origin(self) -> dict[str, Any]:
+        """What a network that is trained on from this one is told to say of it."""
+        return {"start": self.sha256} | ({} if self.samples is None else {"samples_before": self.samples})
+
 
 def save_checkpoint(
     model: CSFPN, directory: Path, name: str, metadata: Mapping[str, Any], fine: CSFPN | None = None

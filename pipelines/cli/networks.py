@@ -44,12 +44,13 @@ def train(
 
     found = read_recipe(recipe)
     if start is None:
-        model = CSFPN(found.model)
+        model, facts = CSFPN(found.model), {"start": "ImageNet", "samples_before": 0}
         model.encoder.load_imagenet(_imagenet_weights(found.model.encoder, imagenet))
     else:
-        model = load_checkpoint(start).model
+        begun = load_checkpoint(start)
+        model, facts = begun.model, begun.origin()
     corpus = Corpus.read(data, split, found.training.shares)
-    run(model, corpus, out, found.training, {"start": str(start or "ImageNet")}, device)
+    run(model, corpus, out, found.training, facts, device)
     if os.environ.get("RANK", "0") == "0":  # of the processes that torchrun starts, one speaks
         typer.echo(f"checkpoint written to {out}")
 

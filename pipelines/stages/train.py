@@ -28,7 +28,7 @@ def main(root: Path = Path()) -> None:
     corpus = Corpus.read(root / TRAINING_SET, shares=shares, min_area=min_area)
     out = root / CANDIDATE
     champion = load_checkpoint(start)
-    train(champion.model, corpus, out, config, {"start": champion.sha256}, resume=False)
+    train(champion.model, corpus, out, config, champion.origin(), resume=False)
     if os.environ.get("RANK", "0") != "0":  # of the processes that torchrun starts, the first one writes
         return
     _blend(out, start, share)
