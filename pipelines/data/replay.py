@@ -35,9 +35,15 @@ class OtherImages:
             )
 
     def draw(self, count: int) -> set[str]:
-        """Digests of `count` images, or of all if there are fewer; images that are added displace few."""
-        digests = (sha256(row["image"]).hexdigest() for row in self._read(["split", "image"]))
-        return set(nsmallest(count, set(digests)))
+        """Digests of `count` images, or of all if there are fewer; images that are added displace few.
+
+        Each source gives as many, as far as it has them, so that the largest does not drown the others.
+        """
+        sources: dict[str, set[str]] = {}
+        for row in self._read(["split", "source", "image"]):
+            sources.setdefault(row["source"], set()).add(sha256(row["image"]).hexdigest())
+        ranked = (place for digests in sources.values() for place in enumerate(sorted(digests)))
+        return {digest for _, digest in nsmallest(count, ranked)}
 
     def pictures(
         self, source: str | None = None, digests: Collection[str] | None = None

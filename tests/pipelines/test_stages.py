@@ -2,6 +2,8 @@
 
 import json
 import shutil
+from collections import Counter
+from itertools import cycle
 
 import pandas as pd
 import pyarrow.parquet as pq
@@ -18,6 +20,7 @@ from maskloop.masks import encode_coco
 from pipelines.data.collect import collect
 from pipelines.data.findings import Finding, write_findings
 from pipelines.data.prepared import Picture, PreparedSet
+from pipelines.data.replay import Replayed
 from pipelines.data.shards import Row, write_shards
 from pipelines.data.snapshot import Snapshot, write_snapshot
 from pipelines.data.split import split_of
@@ -167,12 +170,13 @@ def test_prepare__findings_are_left_out(root, monkeypatch):
     assert report["train"] == {"images": 1, "objects": 1, "sources": {"labelled": 1}}
 
 
-def write_set(path, split, *datas):
+def write_set(path, split, *datas, sources=("coco",)):
+    """Images of the sources in turn."""
     size = {"height": 48, "width": 64}
     item = {"rle": encode_coco(_corner(48, 64))["counts"], "category": "thing", "area": 400}
     rows = [
-        {"image_id": f"{n}", "source": "coco", "image": data, "objects": [item]}
-        for n, data in enumerate(datas)
+        {"image_id": f"{n}", "source": source, "image": data, "objects": [item]}
+        for n, (data, source) in enumerate(zip(datas, cycle(sources)))
     ]
     pd.DataFrame([row | size | {"split": split} for row in rows]).to_parquet(path)
 
@@ -195,6 +199,16 @@ def test_prepare__replayed_images_and_general_ones(root, tmp_path):
     assert set(drawn["image"][drawn["source"] == "base"]) == set(
         sorted([general, *base], key=_digest)[:3]
     ) - {general}
+
+
+def test_replayed__as_many_of_each_source(tmp_path):
+    """A large set of one-object images would drown the others, and teach that clicks do not matter."""
+    datas = [png(number) for number in range(12)]
+    write_set(
+        tmp_path / "base.parquet", "train", *datas, sources=("duts", "duts", "duts", "duts", "coco", "bsds")
+    )
+    names = [picture.name for picture in Replayed(tmp_path, "base.parquet", 8).pictures()]
+    assert Counter(name.split("-")[0] for name in names) == {"duts": 4, "coco": 2, "bsds": 2}
 
 
 def test_prepare__general_is_the_seed_s_test_images(root):
