@@ -109,9 +109,11 @@ class FaultStack:
                     mine.append(process)
         return [one for one in mine if one.pid != os.getpid()]
 
-    def orphans(self) -> list[str]:
-        """Programs of a retrain that still run."""
+    def orphans(self, patience: float = 15.0) -> list[str]:
+        """Programs of a retrain that still run, and go on: that of a run that has just ended gets time to go."""
         names = ("flow", "supervisor", "dvc", "training")
+        with suppress(TimeoutError):
+            self.wait(lambda: not any(map(self.find, names)), patience, "the end of all programs")
         return [_command(process)[-90:] for name in names for process in self.find(name)]
 
     def annotate(self, masks: int = 2) -> None:
