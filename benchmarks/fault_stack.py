@@ -110,7 +110,7 @@ class FaultStack:
         return [one for one in mine if one.pid != os.getpid()]
 
     def orphans(self, patience: float = 15.0) -> list[str]:
-        """Programs of a retrain that still run, and go on: that of a run that has just ended gets time to go."""
+        """Programs of a retrain that still run, and go on: those of a run that ended get some time to go."""
         names = ("flow", "supervisor", "dvc", "training")
         with suppress(TimeoutError):
             self.wait(lambda: not any(map(self.find, names)), patience, "the end of all programs")

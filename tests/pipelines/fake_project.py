@@ -23,6 +23,9 @@ class FakeProject:
 
     def __init__(self) -> None:
         self.tasks: list[dict[str, Any]] = json.loads((WIRE / "export.json").read_text())
+        for task in self.tasks:
+            for annotation in task["annotations"]:
+                annotation["created_at"] = annotation["updated_at"]
         self.images = {task["data"]["image"]: png(seed) for seed, task in enumerate(self.tasks)}
         self.asked: list[int] = []
         self.listed = 0
