@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import httpx
 import pytest
 import yaml
 
@@ -54,6 +55,17 @@ def test_orphans__a_program_may_be_about_to_end(stack, tmp_path, seconds, orphan
             assert len(stack.orphans(patience=5 if seconds < 5 else 0.1)) == orphans
         finally:
             process.kill()
+
+
+def test_run__the_server_is_busy_for_a_moment(stack, monkeypatch):
+    deployment, made = httpx.Response(200, json={"id": "d"}), httpx.Response(201, json={"id": "run"})
+    answers = [httpx.Response(503), made]
+    for answer in (deployment, *answers):
+        answer.request = httpx.Request("GET", "http://localhost")
+    monkeypatch.setattr("benchmarks.fault_stack.httpx.get", lambda *_, **__: deployment)
+    monkeypatch.setattr("benchmarks.fault_stack.httpx.post", lambda *_, **__: answers.pop(0))
+    monkeypatch.setattr("benchmarks.fault_stack.time.sleep", lambda _: None)
+    assert stack.run() == "run"
 
 
 def test_follow__a_worker_whose_clock_is_late_takes_no_run(stack, monkeypatch):
