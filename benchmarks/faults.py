@@ -29,6 +29,7 @@ import httpx
 from benchmarks.failing_proxy import Mode
 from benchmarks.fault_stack import STEPS, FaultStack, fault_stack
 from pipelines.stack.config import Ports, StackConfig
+from pipelines.stack.errors import StackError
 
 DISK_MB = 900
 BALLAST = "ballast"
@@ -242,7 +243,7 @@ def main() -> None:
             for name, strike in wanted.items():
                 try:
                     result = inject(stack, name, strike)
-                except (TimeoutError, httpx.HTTPError) as error:
+                except (TimeoutError, httpx.HTTPError, StackError) as error:
                     print(f"{name} was not measured: {error!r}", flush=True)
                     continue
                 finally:
