@@ -122,7 +122,8 @@ class ProcessProject:
 
     def survey(self, number: int) -> Survey:
         newest = self._time(NEW_TASKS, 1) if self.later else self._time(self.tasks)
-        return Survey(newest, self.tasks, self.tasks, min(number, self.tasks))
+        annotations = self.tasks + NEW_TASKS * self.later
+        return Survey(newest, self.tasks, self.tasks, min(number, self.tasks), annotations)
 
     def changed_tasks(self, cursor: str) -> Iterator[Task]:
         for number in range(1, self.tasks + 1):
@@ -131,7 +132,8 @@ class ProcessProject:
                 yield found
 
     def listed_tasks(self) -> Iterator[tuple[int, int]]:
-        yield from ((number, 1) for number in range(1, self.tasks + 1))
+        for number in range(1, self.tasks + 1):
+            yield number, 2 if self.later and number <= NEW_TASKS else 1
 
     def task(self, task_id: int) -> Task:
         each = self.masks // self.tasks
@@ -147,7 +149,8 @@ class ProcessProject:
 
     def _annotation(self, task: int, later: int, result: list[dict[str, Any]]) -> dict[str, Any]:
         number = task + later * self.tasks
-        return {"id": number, "result": result, "updated_at": self._time(task, later), "completed_by": 1}
+        time = self._time(task, later)
+        return {"id": number, "result": result, "created_at": time, "updated_at": time, "completed_by": 1}
 
     @staticmethod
     def _time(second: int, day: int = 0) -> str:

@@ -109,9 +109,11 @@ class FaultStack:
                     mine.append(process)
         return [one for one in mine if one.pid != os.getpid()]
 
-    def orphans(self) -> list[str]:
-        """Programs of a retrain that still run."""
+    def orphans(self, patience: float = 15.0) -> list[str]:
+        """Programs of a retrain that still run, and go on: those of a run that ended get some time to go."""
         names = ("flow", "supervisor", "dvc", "training")
+        with suppress(TimeoutError):
+            self.wait(lambda: not any(map(self.find, names)), patience, "the end of all programs")
         return [_command(process)[-90:] for name in names for process in self.find(name)]
 
     def annotate(self, masks: int = 2) -> None:
@@ -146,7 +148,7 @@ class FaultStack:
         deployment = _json(httpx.get(f"{api}/{DEPLOYMENT}", **PATIENT))["id"]
         body = {"state": {"type": "SCHEDULED"}, "parameters": {"reason": "fault", "minimum": minimum}}
         url = f"{api}/deployments/{deployment}/create_flow_run"
-        return str(_json(httpx.post(url, json=body, **PATIENT))["id"])
+        return str(_json(_post(url, body))["id"])
 
     def state(self, run: str) -> dict[str, Any]:
         return flow_state(self.config, run)
@@ -256,6 +258,16 @@ def _disk(task: Mapping[str, Any], number: int) -> np.ndarray:
 
 def _command(process: psutil.Process) -> str:
     return " ".join(process.cmdline())
+
+
+def _post(url: str, body: dict[str, Any]) -> httpx.Response:
+    """Prefect's server answers 503 while its database is busy; then its own client asks again, too."""
+    for _ in range(5):
+        answer = httpx.post(url, json=body, **PATIENT)
+        if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+            break
+        time.sleep(2)
+    return answer
 
 
 def _json(answer: httpx.Response) -> Any:

@@ -42,7 +42,7 @@ class LabelledPictures:
 
     def survey(self, number: int) -> Survey:
         count = len(self._pictures)
-        return Survey(TIME, count, count, min(number, count))
+        return Survey(TIME, count, count, min(number, count), count)
 
     def changed_tasks(self, cursor: str) -> Iterator[Task]:
         yield from (self.task(number) for number in range(1, len(self._pictures) + 1))
@@ -53,7 +53,8 @@ class LabelledPictures:
     def task(self, task_id: int) -> Task:
         masks = self._pictures[task_id - 1].masks
         regions = [_painted(f"{task_id}-{number}", mask) for number, mask in enumerate(masks)]
-        annotation = {"id": task_id, "result": regions, "updated_at": TIME, "completed_by": 1}
+        times = {"created_at": TIME, "updated_at": TIME}
+        annotation = {"id": task_id, "result": regions, **times, "completed_by": 1}
         return Task(task_id, TIME, str(task_id), (annotation,))
 
     def image(self, reference: str) -> bytes:

@@ -70,11 +70,13 @@ class Collected:
     snapshot: the state to commit; equal in version to the old one when nothing was found.
     masks: rows with a mask among the new ones.
     dropped: reason and place of everything that was left out.
+    unseen: tasks that have changed and do not show it by their time.
     """
 
     snapshot: Snapshot
     masks: int
     dropped: tuple[str, ...]
+    unseen: tuple[int, ...] = ()
 
 
 def collect(project: Project, root: Path, snapshot: Snapshot, clicks: ClicksOf = lambda *_: ()) -> Collected:
@@ -109,8 +111,9 @@ def collect(project: Project, root: Path, snapshot: Snapshot, clicks: ClicksOf =
         project=project.project,
         newest_task=survey.newest_task,
         tasks=survey.tasks,
+        annotations=survey.annotations,
     )
-    return Collected(following, round_.masks, tuple(round_.dropped))
+    return Collected(following, round_.masks, tuple(round_.dropped), tuple(round_.unseen))
 
 
 def store_image(root: Path, data: bytes) -> StoredImage:
@@ -141,6 +144,8 @@ class _Round:
     masks: int = 0
     dropped: list[str] = field(default_factory=list)
     retry: set[int] = field(default_factory=set)
+    unseen: list[int] = field(default_factory=list)
+    gained: int = 0
 
     def rows(self, survey: Survey) -> Iterator[Row]:
         """The new rows, task by task."""
@@ -148,31 +153,45 @@ class _Round:
         done = set()
         for task in self.project.changed_tasks(self.before.cursor if same_project else ""):
             done.add(task.id)
+            self.gained += self._gain(task)
             yield from self._task_rows(task)
         deleted, late = self._unnoticed(survey)
         for task_id in sorted({*self.before.retry, *late} - done):
             if (again := self.project.task(task_id)) is not None:
-                yield from self._task_rows(again)
+                found = list(self._task_rows(again))
+                self.unseen += [task_id] if found and task_id not in self.before.retry else []
+                yield from found
         for task_id in deleted:
             for annotation_id, known in self.known.of(task_id).items():
                 if known.kept:
                     yield self._retraction(task_id, annotation_id, survey.newest, known)
 
-    def _unnoticed(self, survey: Survey) -> tuple[list[int], list[int]]:
-        """Tasks that were deleted, and tasks that came late: neither shows among the changed ones.
+    def _gain(self, task: Task) -> int:
+        """How many more annotations a changed task has than when the snapshot was made."""
+        counted = {int(one["id"]) for one in task.annotations if not one.get("was_cancelled")}
+        lost = sum(one.kept and number not in counted for number, one in self.known.of(task.id).items())
+        return task.added(self.before.cursor) - lost
 
-        Late is what an import wrote that ended long after it began. Both change the number of tasks up to the
-        newest of last time; only then is it worth the while to list them all.
+    def _unnoticed(self, survey: Survey) -> tuple[list[int], list[int]]:
+        """Tasks that were deleted, and tasks whose time is too early to be among the changed ones.
+
+        Too early is what an import wrote that ended long after it began, and what was saved while Label
+        Studio's clock was behind. All this changes the number of tasks up to the newest of last time, or how
+        many annotations there are; only then is it worth the while to list the tasks.
         """
-        counted = self.before.newest_task or not self.before.shards
-        if counted and survey.earlier == self.before.tasks:
+        if self._adds_up(survey):
             return [], []
         listed = dict(self.project.listed_tasks())
-        known = self.known.tasks
-        late = (
-            task for task, annotations in listed.items() if annotations and task <= self.before.newest_task
-        )
-        return sorted(known - set(listed)), sorted(set(late) - known)
+        late = (task for task, annotations in listed.items() if annotations != self.known.kept(task))
+        return sorted(self.known.tasks - set(listed)), sorted(late)
+
+    def _adds_up(self, survey: Survey) -> bool:
+        """Whether what the changed tasks gained is all that is new; a false alarm costs a list of tasks."""
+        before = self.before
+        if before.annotations is not None and survey.annotations != before.annotations + self.gained:
+            return False
+        counted = before.newest_task or not before.shards
+        return bool(counted) and survey.earlier == before.tasks
 
     def _task_rows(self, task: Task) -> Iterator[Row]:
         known = self.known.of(task.id)

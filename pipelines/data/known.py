@@ -37,6 +37,10 @@ class KnownAnnotations:
         """Numbers of all tasks that something was collected from."""
         return set(np.unique(self._tasks).tolist())
 
+    def kept(self, task: int) -> int:
+        """How many annotations of a task have masks."""
+        return sum(known.kept for known in self.of(task).values())
+
     def of(self, task: int) -> dict[int, Known]:
         """The annotations of a task by their numbers."""
         start, end = np.searchsorted(self._tasks, (task, task + 1))

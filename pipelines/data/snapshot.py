@@ -35,6 +35,7 @@ class Snapshot:
     project: that was collected from last, 0 if it is not known.
     newest_task, tasks: highest number of a task when collecting began, and how many tasks there were; by
         these a later collect sees that some were deleted.
+    annotations: how many there were then, cancelled ones aside; None if they were not counted.
     """
 
     version: int = 0
@@ -47,6 +48,7 @@ class Snapshot:
     project: int = 0
     newest_task: int = 0
     tasks: int = 0
+    annotations: int | None = None
 
     @property
     def name(self) -> str:

@@ -108,6 +108,11 @@ def collect_masks(settings: Settings, worktree: Worktree) -> collect.Collected:
     )
     for reason in collected.dropped:
         logger.warning("left out: %s", reason)
+    if collected.unseen:
+        logger.warning(
+            "tasks %s changed before the time of the last collect: was Label Studio's clock put back?",
+            ", ".join(map(str, collected.unseen)),
+        )
     logger.info("%d masks are new, %d in all", collected.masks, collected.snapshot.masks)
     return collected
 

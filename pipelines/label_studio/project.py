@@ -31,6 +31,13 @@ class Task:
     image: str
     annotations: tuple[dict[str, Any], ...]
 
+    def added(self, cursor: str) -> int:
+        """How many annotations were made after `cursor`, cancelled ones aside."""
+        return sum(
+            str(annotation.get("created_at", "")) > cursor and not annotation.get("was_cancelled")
+            for annotation in self.annotations
+        )
+
 
 @dataclass(frozen=True)
 class Survey:
@@ -40,12 +47,14 @@ class Survey:
     newest_task: highest number of a task, 0 when there is none.
     tasks: how many there are.
     earlier: how many of them have a number up to the one that was asked about.
+    annotations: how many all tasks have together, cancelled ones aside.
     """
 
     newest: str
     newest_task: int
     tasks: int
     earlier: int
+    annotations: int
 
 
 def format_time(moment: datetime | str) -> str:
@@ -98,6 +107,7 @@ class LabelStudioProject:
             newest_task=last.items[0].id if last.items else 0,
             tasks=last.response.total,
             earlier=earlier.response.total if earlier else 0,
+            annotations=last.response.total_annotations,
         )
 
     def changed_tasks(self, cursor: str) -> Iterator[Task]:
@@ -108,9 +118,9 @@ class LabelStudioProject:
             yield self._task(task)
 
     def listed_tasks(self) -> Iterator[tuple[int, int]]:
-        """Number and count of annotations, cancelled ones too, of all tasks, without what is in them."""
+        """Number and count of annotations, cancelled ones aside, of all tasks, without what is in them."""
         for task in self._by_number(LISTED_AT_ONCE, []):
-            yield task.id, (task.total_annotations or 0) + (task.cancelled_annotations or 0)
+            yield task.id, task.total_annotations or 0
 
     def _by_number(
         self, size: int, filters: list[dict[str, Any]], fields: str = "task_only"
@@ -225,7 +235,7 @@ def _filter(column: str, kind: str, operator: str, value: str | int) -> dict[str
 def _plain(annotation: Any) -> dict[str, Any]:
     """An annotation as a dict: a list of tasks gives dicts, a single task gives models."""
     plain: dict[str, Any] = dict(annotation) if isinstance(annotation, dict) else annotation.dict()
-    return plain | {"updated_at": format_time(plain["updated_at"])}
+    return plain | {name: format_time(plain[name]) for name in ("created_at", "updated_at")}
 
 
 def _embedded(reference: str) -> bytes:

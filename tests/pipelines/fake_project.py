@@ -23,6 +23,9 @@ class FakeProject:
 
     def __init__(self) -> None:
         self.tasks: list[dict[str, Any]] = json.loads((WIRE / "export.json").read_text())
+        for task in self.tasks:
+            for annotation in task["annotations"]:
+                annotation["created_at"] = annotation["updated_at"]
         self.images = {task["data"]["image"]: png(seed) for seed, task in enumerate(self.tasks)}
         self.asked: list[int] = []
         self.listed = 0
@@ -34,12 +37,13 @@ class FakeProject:
             newest_task=max(numbers, default=0),
             tasks=len(numbers),
             earlier=sum(other <= number for other in numbers),
+            annotations=sum(map(_annotations, self.tasks)),
         )
 
     def listed_tasks(self) -> Iterator[tuple[int, int]]:
         self.listed += 1
         for task in self.tasks:
-            yield task["id"], len(task["annotations"])
+            yield task["id"], _annotations(task)
 
     def changed_tasks(self, cursor: str) -> Iterator[Task]:
         for task in self.tasks:
@@ -58,6 +62,10 @@ class FakeProject:
     def _task(self, task: dict[str, Any]) -> Task:
         task = copy.deepcopy(task)
         return Task(task["id"], task["updated_at"], task["data"]["image"], tuple(task["annotations"]))
+
+
+def _annotations(task: dict[str, Any]) -> int:
+    return sum(not annotation.get("was_cancelled") for annotation in task["annotations"])
 
 
 def png(seed: int, height: int = 48, width: int = 64) -> bytes:

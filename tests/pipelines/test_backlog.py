@@ -50,6 +50,20 @@ def test_masks_waiting__only_annotations_since_the_cursor_count(repository):
     assert masks_waiting(project, repository) == 2, "the two masks of the one that is new and not skipped"
 
 
+def test_masks_waiting__annotations_saved_while_label_studios_clock_was_behind(repository):
+    """They are behind the cursor, so no changed task shows them; a run has something to do all the same."""
+    project = FakeProject()  # three annotations, of which one is cancelled
+    for branch in (SNAPSHOT_BRANCH, TRAINED_BRANCH):
+        snapshot_on(repository, branch, Snapshot(1, "2026-11-22T09:00:00.000000Z", masks=4, annotations=2))
+    assert masks_waiting(project, repository) == 0
+    for place, number, created in ((0, 40, "06"), (1, 41, "10")):
+        annotation = {"id": number, "result": [{"id": "a"}, {"id": "b"}]}
+        annotation |= dict.fromkeys(("created_at", "updated_at"), f"2026-11-22T{created}:00:00.000000Z")
+        project.tasks[place]["annotations"].append(annotation)
+        project.tasks[place]["updated_at"] = annotation["updated_at"]
+    assert masks_waiting(project, repository) == 2 + 1, "two masks that are seen, an annotation that is not"
+
+
 def test_masks_waiting__image_that_could_not_be_fetched(repository):
     project = FakeProject()
     project.tasks = []

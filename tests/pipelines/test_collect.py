@@ -162,7 +162,7 @@ def test_collect__server_fails_midway_and_nothing_is_written(project, tmp_path):
 
 def test_collect__empty_project(project, tmp_path):
     project.tasks = []
-    assert collect(project, tmp_path, Snapshot()).snapshot == Snapshot(project=12)
+    assert collect(project, tmp_path, Snapshot()).snapshot == Snapshot(project=12, annotations=0)
 
 
 def test_read_rows__edited_shard(project, tmp_path):

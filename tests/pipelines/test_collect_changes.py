@@ -14,6 +14,7 @@ from pipelines.label_studio.project import format_time, parse_time
 from tests.pipelines.fake_project import FakeProject
 
 LATER = "2026-11-22T08:00:00.000000Z"
+EARLIER = "2026-11-22T06:00:00.000000Z"
 
 
 @pytest.fixture
@@ -112,12 +113,68 @@ def test_clock__only_that_of_label_studio_counts(project, tmp_path, years):
     assert kept(tmp_path, second.snapshot) == ["5ca3cb6a09", "af91d01df9", "r1"]
 
 
+def annotate(project, place, number, when):
+    """Somebody saves one more annotation of a task, of one region."""
+    task = project.tasks[place]
+    region = copy.deepcopy(project.tasks[1]["annotations"][-1]["result"][0]) | {"id": f"new-{number}"}
+    times = {"created_at": when, "updated_at": when}
+    task["annotations"].append({"id": number, "completed_by": 1, "result": [region], **times})
+    task["updated_at"] = when
+
+
+def test_clock__was_put_back_while_somebody_annotated(project, tmp_path):
+    first = collect(project, tmp_path, Snapshot()).snapshot
+    annotate(project, 0, 40, EARLIER)
+    assert project.tasks[0]["updated_at"] < first.cursor
+    second = collect(project, tmp_path, first)
+    assert (second.masks, second.unseen) == (1, (24,))
+    assert "new-40" in set(read_rows(tmp_path, second.snapshot)["region_id"].to_pylist())
+    third = collect(project, tmp_path, second.snapshot)
+    assert (third.masks, third.unseen) == (0, ())
+    assert project.listed == 1, "tasks are listed only when annotations are more or fewer than can be told"
+
+
+def test_clock__is_right_again_and_others_annotate(project, tmp_path):
+    """What was saved later, by the right clock, must not make up for what was saved by the wrong one."""
+    first = collect(project, tmp_path, Snapshot()).snapshot
+    annotate(project, 0, 40, EARLIER)
+    annotate(project, 1, 41, LATER)
+    second = collect(project, tmp_path, first)
+    assert (second.masks, second.unseen) == (2, (24,))
+
+
+def test_clock__was_put_back_while_a_new_task_was_labelled(project, tmp_path):
+    first = collect(project, tmp_path, Snapshot()).snapshot
+    project.tasks.append(copy.deepcopy(project.tasks[1]) | {"id": 26, "annotations": []})
+    annotate(project, 2, 40, EARLIER)
+    assert collect(project, tmp_path, first).unseen == (26,)
+
+
 def test_clock__was_put_back_before_an_annotation_was_deleted(project, tmp_path):
     first = collect(project, tmp_path, Snapshot()).snapshot
     project.tasks[1]["annotations"].clear()
-    project.tasks[1]["updated_at"] = "2026-11-22T06:00:00.000000Z"
-    again = Snapshot(**vars(first) | {"cursor": ""})  # what docs/data.md says to do then
-    assert kept(tmp_path, collect(project, tmp_path, again).snapshot) == FIRST
+    project.tasks[1]["updated_at"] = EARLIER
+    second = collect(project, tmp_path, first)
+    assert (kept(tmp_path, second.snapshot), second.unseen) == (FIRST, (25,))
+
+
+@pytest.mark.parametrize("change", ["nothing", "empty", "deleted", "cancelled", "saved again"])
+def test_clock__is_right_and_tasks_are_not_listed(project, tmp_path, change):
+    first = collect(project, tmp_path, Snapshot()).snapshot
+    task = project.tasks[0]
+    if change == "empty":
+        annotate(project, 0, 40, LATER)
+        task["annotations"][-1]["result"] = []
+    if change == "deleted":
+        task |= {"annotations": [], "updated_at": LATER}
+    if change == "cancelled":
+        task["annotations"][0] |= {"was_cancelled": True, "updated_at": LATER}
+        task["updated_at"] = LATER
+    if change == "saved again":
+        task["annotations"][0]["updated_at"] = task["updated_at"] = LATER
+    second = collect(project, tmp_path, first).snapshot
+    collect(project, tmp_path, second)
+    assert project.listed == 0
 
 
 def test_cursor__set_back_by_hand_gives_nothing_twice(project, tmp_path):

@@ -1,6 +1,8 @@
 """With a real Label Studio."""
 
 import base64
+from dataclasses import replace
+from datetime import timedelta
 
 import cv2
 import httpx
@@ -105,11 +107,28 @@ def test_collect__what_a_person_saved_and_changed(server, project, tmp_path):
     assert list(kept["annotation_id"]) == [annotations[2]]
 
     assert dict(project.listed_tasks()) == {tasks[0].id: 1, tasks[1].id: 0, tasks[2].id: 2}
+    assert project.survey(0).annotations == 3
     server.delete(f"/api/tasks/{tasks[2].id}")
     assert project.survey(tasks[2].id).earlier == 2
     fourth = collect(project, tmp_path, third.snapshot)
     assert newest_masks(read_rows(tmp_path, fourth.snapshot).to_pandas()).empty
     assert collect(project, tmp_path, fourth.snapshot).snapshot.shards == fourth.snapshot.shards
+
+
+@pytest.mark.stack
+def test_collect__what_was_saved_while_the_clock_was_behind(server, project, tmp_path):
+    """As a cursor ahead of the clock: what is saved now is before it."""
+    tasks = list(project.changed_tasks(""))
+    annotate(server, tasks[0].id)
+    skipped = {"result": [], "was_cancelled": True}
+    server.post(f"/api/tasks/{tasks[1].id}/annotations", json=skipped).raise_for_status()
+    first = collect(project, tmp_path, Snapshot()).snapshot
+    assert first.annotations == 1, "one that is cancelled does not count"
+    ahead = replace(first, cursor=format_time(parse_time(first.cursor) + timedelta(hours=1)))
+    assert collect(project, tmp_path, ahead).unseen == ()
+    annotate(server, tasks[2].id)
+    second = collect(project, tmp_path, ahead)
+    assert (second.masks, second.unseen) == (1, (tasks[2].id,))
 
 
 @pytest.mark.stack
