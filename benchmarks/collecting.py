@@ -275,7 +275,7 @@ def measure(arguments: argparse.Namespace, root: Path, between: Callable[[], Non
             for name in ("masks", "tasks", "url", "token", "project"):
                 command += [f"--{name}", str(getattr(arguments, name))]
             command += ["--folder", str(worktree.path), "--root", str(root)]
-            output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+            output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
             costs.append(Cost(**json.loads(output.splitlines()[-1])))
             print(_line(costs[-1]), flush=True)
     return costs

@@ -53,6 +53,7 @@ class Plan:
     masks: labelled in each round.
     objects: held-out ones that models are measured on.
     candidates: pictures that a round chooses from, drawn at random from the unlabelled.
+    good: IoU from which the annotator submits what its clicks made.
     """
 
     domain: Domain
@@ -63,6 +64,7 @@ class Plan:
     replay: Path | None
     out: Path
     steps: int | None
+    good: float
 
 
 def main() -> None:
@@ -76,6 +78,7 @@ def main() -> None:
         replay=arguments.replay and arguments.replay.resolve(),
         out=arguments.out.resolve(),
         steps=arguments.steps,
+        good=arguments.good,
     )
     config = StackConfig(plan.out / "stack", ports=_ports(plan.out))
     with Services() as services:
@@ -127,7 +130,7 @@ class Loop:
         """Label `masks` masks with the model of the round before."""
         with _backend(self.config, self.model(number - 1)) as url:
             backend = project.ensure_connection(self.client, self.project, url, "")
-            labeler, done = Labeler(self.client, backend), []
+            labeler, done = Labeler(self.client, backend, self.plan.good), []
             tasks = {Path(uploaded_name(task)).stem: task for task in self.client.tasks(self.project)}
             known = _kept(self.folder / f"round-{number}.jsonl")
             for name in self._order(number, tasks):
@@ -294,6 +297,7 @@ def _arguments() -> argparse.Namespace:
         "--candidates", type=int, default=40, help="pictures drawn for each round to choose from"
     )
     parser.add_argument("--steps", type=int, help="of training, instead of those of params.yaml")
+    parser.add_argument("--good", type=float, default=0.9, help="IoU from which a mask is submitted")
     parser.add_argument("--replay", type=Path, help="Parquet files of the base set")
     parser.add_argument("--general", type=Path, help="Parquet file of the general benchmark")
     parser.add_argument("--general-objects", type=int, help="of it, spread; all if left out")

@@ -4,7 +4,7 @@
     python -m benchmarks.prioritizing accuracy measured.jsonl [--plot FILE] [--calibration FILE]
     python -m benchmarks.prioritizing scale [--count 1000 10000]
 
-`measure` profiles the images of Parquet shards and lets the ideal annotator label two objects of each to an
+`measure` profiles the images of Parquet shards and lets the ideal annotator label some objects of each to an
 IoU of 90 %; images that the file has already are left out, so it may be cut off. `accuracy` predicts the
 clicks of each image from a fit to the others (ten folds), prints Spearman's correlation with the true ones
 beside what single signals give, draws predicted against true clicks, and writes the calibration fitted to all
@@ -69,7 +69,7 @@ def measure_all(arguments: argparse.Namespace) -> None:
         samples = open_dataset("parquet", shard, split=arguments.split)
         left = Samples([read for read in samples._readers if (shard.stem, image_of(read)) not in done])
         started = time.perf_counter()
-        for count, one in enumerate(measure(predictor, left, batch=arguments.batch), start=1):
+        for count, one in enumerate(measure(predictor, left, arguments.objects, arguments.batch), start=1):
             with arguments.out.open("a", encoding="utf-8") as out:
                 out.write(line(shard.stem, one) + "\n")
             print(f"{shard.stem} {count} images, {(time.perf_counter() - started) / count:.1f} s each")
@@ -255,6 +255,7 @@ def main() -> None:
     one.add_argument("--split", default="val")
     one.add_argument("--out", type=Path, required=True)
     one.add_argument("--batch", type=int, default=8)
+    one.add_argument("--objects", type=int, default=2, help="of each image, at most")
     one.set_defaults(run=measure_all)
     one = commands.add_parser("accuracy")
     one.add_argument("measured", type=Path)

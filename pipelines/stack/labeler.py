@@ -20,6 +20,7 @@ from pipelines.stack.project import LABEL
 Mask = npt.NDArray[np.bool_]
 
 GOOD_IOU = 0.85
+"""IoU from which a mask is submitted as the clicks made it."""
 MOST_CLICKS = 10
 
 
@@ -40,6 +41,7 @@ class Labeler:
 
     client: LabelStudio
     backend: int
+    good_iou: float = GOOD_IOU
 
     def label(self, task: int, photo: SamplePhoto) -> list[Labelled]:
         """Label every object of a photo and submit one annotation that holds them all."""
@@ -61,7 +63,7 @@ class Labeler:
     def _click(self, task: int, target: Mask) -> "_Attempt":
         """Click at the simulated annotator's places until the mask is good, or the clicks are used up."""
         clicks: list[Click] = []
-        attempt = _Attempt(0, 0.0, None)
+        attempt = _Attempt(0, 0.0, None, good=False)
         mask = np.zeros_like(target)
         while not attempt.good and len(clicks) < MOST_CLICKS:
             click = next_click(mask, target, clicked=clicks)
@@ -71,7 +73,8 @@ class Labeler:
             answer = self.client.predict(self.backend, task, [prompt(one, *target.shape) for one in clicks])
             region = next(iter(answer.get("result", [])), None)
             mask = _mask_of(region) if region else np.zeros_like(target)
-            attempt = _Attempt(len(clicks), intersection_over_union(mask, target), region)
+            iou = intersection_over_union(mask, target)
+            attempt = _Attempt(len(clicks), iou, region, good=iou >= self.good_iou)
         return attempt
 
 
@@ -80,10 +83,7 @@ class _Attempt:
     clicks: int
     iou: float
     region: dict[str, Any] | None
-
-    @property
-    def good(self) -> bool:
-        return self.iou >= GOOD_IOU
+    good: bool
 
 
 def prompt(click: Click, height: int, width: int) -> dict[str, Any]:
