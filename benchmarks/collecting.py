@@ -43,7 +43,7 @@ from pipelines.label_studio.project import LabelStudioProject, Survey, Task
 from pipelines.stack.catalog import label_studio
 from pipelines.stack.config import Ports, StackConfig
 from pipelines.stack.services import Services
-from pipelines.versioning import Worktree, open_worktree
+from pipelines.versioning import SNAPSHOT_BRANCH, Worktree, branch_commit, open_worktree
 
 HEIGHT, WIDTH = 240, 320
 SHAPES = 200
@@ -255,7 +255,8 @@ def _collect(folder: Path, project: Project, keep: bool = True) -> str:
 
 def _commit(folder: Path, root: Path) -> str:
     snapshot = parse_snapshot((folder / "next.json").read_text())
-    commit = Worktree(root, folder, "", lambda line: None).commit_snapshot(snapshot)
+    newest = branch_commit(root, SNAPSHOT_BRANCH)
+    commit = Worktree(root, folder, "", lambda line: None, newest).commit_snapshot(snapshot)
     return f"commit {commit[:8]}"
 
 
