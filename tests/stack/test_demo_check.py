@@ -25,7 +25,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def printed(data: Path) -> str:
     """What the demo printed, once it is over."""
     command = [MASKLOOP, "demo", "--headless", "--data", str(data)]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=1800)
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=2700)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
