@@ -139,6 +139,15 @@ def test_train__metadata_is_in_the_checkpoint(shard: Path, tmp_path: Path) -> No
     assert (metadata["start"], metadata["steps_done"], metadata["images"]) == ("nothing", 2, 6)
 
 
+@pytest.mark.parametrize(("instructions", "precision"), [("AVX2", "float32"), ("AVX512", "bfloat16")])
+def test_train__bfloat16_where_the_processor_has_it(
+    instructions: str, precision: str, shard: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: instructions)
+    train(small_model(), Corpus.read(shard), tmp_path, settings(1, precision="bfloat16"), progress=False)
+    assert json.loads((tmp_path / "training.json").read_text())["precision"] == precision
+
+
 def test_train__report(shard: Path, tmp_path: Path) -> None:
     train(small_model(), Corpus.read(shard), tmp_path, settings(2), progress=False)
     train(small_model(), Corpus.read(shard), tmp_path, settings(3), progress=False)

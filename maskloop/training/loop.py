@@ -12,6 +12,7 @@ from maskloop.model import CSFPN
 from maskloop.training.batches import Scenes, draw_batch
 from maskloop.training.config import TrainingConfig
 from maskloop.training.log import open_log
+from maskloop.training.precision import supported
 from maskloop.training.processes import join_processes
 from maskloop.training.report import write_report
 from maskloop.training.run import Run
@@ -39,7 +40,7 @@ def train(
         scenes: images with masks.
         out: folder of the checkpoint; `log.csv`, `training.json` and the state for resuming are written into
             it too.
-        config: the run.
+        config: the run; in float32 instead of bfloat16 on a processor that has no instructions for that.
         metadata: is added to the checkpoint's description.
         device: torch device; under `torchrun`, `cuda` stands for each process's own.
         resume: go on with the run found in `out`, if there is one.
@@ -50,6 +51,11 @@ def train(
     """
     out.mkdir(parents=True, exist_ok=True)
     processes, own_device = join_processes(device)
+    precision = supported(config.precision, own_device)
+    if precision != config.precision:
+        if processes.first:
+            tqdm.write(f"{config.precision} would be slow on this processor: training in {precision}")
+        config = replace(config, precision=precision)
     run = Run(model, config, own_device, processes)
     if resume and run.resume(out) and processes.first:
         tqdm.write(f"resumed at step {run.step} of {config.steps}")

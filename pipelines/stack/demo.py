@@ -23,7 +23,7 @@ from pipelines.stack.services import interrupted_by_signals, log_tail
 from pipelines.stack.up import Say, Stack, running_stack, say_now, up
 
 DEPLOYMENT = "retrain/retrain"
-RETRAIN_SECONDS = 1500.0
+RETRAIN_SECONDS = 3600.0
 SWITCH_SECONDS = 60.0
 
 
