@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from typing import Any
 
 import httpx
@@ -13,6 +14,8 @@ from pipelines.stack.errors import StackError
 
 FINAL_STATES = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 STARTED_STATES = ["PENDING", "RUNNING", "CANCELLING"]
+BUSY_SECONDS = 120.0
+"""How long a server may say 503, as it does while others write into its SQLite database."""
 
 
 def prefect_command(config: StackConfig, *arguments: str) -> str:
@@ -34,9 +37,8 @@ def deploy(config: StackConfig, schedules: bool) -> None:
 def stop_schedules(config: StackConfig) -> None:
     for deployment in _post(config, "deployments/filter", {}):
         for schedule in deployment["schedules"]:
-            url = f"{config.prefect_api}/deployments/{deployment['id']}/schedules/{schedule['id']}"
-            answer = httpx.patch(url, json={"active": False}, timeout=60.0, trust_env=False)
-            answer.raise_for_status()
+            path = f"deployments/{deployment['id']}/schedules/{schedule['id']}"
+            _ask(config, "PATCH", path, {"active": False})
 
 
 def _python(config: StackConfig, module: str, *arguments: str) -> str:
@@ -59,8 +61,7 @@ def _python(config: StackConfig, module: str, *arguments: str) -> str:
 
 def flow_state(config: StackConfig, run: str) -> dict[str, Any]:
     """The state of a flow run: `type`, `name`, `message`."""
-    answer = httpx.get(f"{config.prefect_api}/flow_runs/{run}", timeout=60.0, trust_env=False)
-    return dict(answer.raise_for_status().json()["state"])
+    return dict(_ask(config, "GET", f"flow_runs/{run}").json()["state"])
 
 
 def flow_log(config: StackConfig, run: str, offset: int) -> list[str]:
@@ -81,5 +82,22 @@ def bury_lost_runs(config: StackConfig) -> None:
 
 
 def _post(config: StackConfig, path: str, body: dict[str, Any]) -> Any:
-    answer = httpx.post(f"{config.prefect_api}/{path}", json=body, timeout=60.0, trust_env=False)
-    return answer.raise_for_status().json()
+    return _ask(config, "POST", path, body).json()
+
+
+def _ask(config: StackConfig, method: str, path: str, body: dict[str, Any] | None = None) -> httpx.Response:
+    """The server's answer; a busy one is asked again. StackError when it refuses or cannot be reached."""
+    url = f"{config.prefect_api}/{path}"
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            answer = httpx.request(method, url, json=body, timeout=60.0, trust_env=False)
+        except httpx.TransportError as error:
+            raise StackError(f"Prefect does not answer {method} {url}: {error!r}") from error
+        if answer.is_success:
+            return answer
+        if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE or time.monotonic() > deadline:
+            raise StackError(
+                f"Prefect answered {method} {url} with {answer.status_code}: {answer.text[:500]}"
+            )
+        time.sleep(1.0)
