@@ -27,6 +27,7 @@ class Protocol:
 PROTOCOLS = {
     "single": Protocol(("full",)),
     "csfpn": Protocol(("full", "zoom")),
+    "csfpn_flip": Protocol(("full", "zoom"), flip=True),
     "focus": Protocol(("full", "zoom", "focus")),
     "ritm": Protocol(("ritm",)),
     "ritm_flip": Protocol(("ritm",), flip=True),

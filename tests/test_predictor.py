@@ -130,6 +130,7 @@ def test_predict__bad_arguments(predictor: Predictor) -> None:
     [
         ("single", 1, 1),
         ("csfpn", 1, 2),
+        ("csfpn_flip", 1, 4),
         ("focus", 1, 2),
         ("focus", 2, 3),
         ("ritm", 2, 1),
