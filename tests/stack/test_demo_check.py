@@ -15,8 +15,8 @@ from tests.pipelines.conftest import git
 pytestmark = pytest.mark.stack
 
 MASKLOOP = Path(sys.executable).with_name("maskloop")
-STEPS = 100
-"""Of training, a third of those in params.yaml: most of the demo's time, and still enough to be promoted."""
+STEPS = 150
+"""Of training: half of those in params.yaml, most of the time, and still enough to be promoted."""
 
 
 @pytest.fixture(scope="module")
