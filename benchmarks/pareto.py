@@ -21,6 +21,7 @@ import pandas as pd
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from benchmarks.kept import kept
 from maskloop.arrays import Image, Plane
@@ -153,6 +154,10 @@ def _points(axes: Axes, table: pd.DataFrame, time: str, statistic: str) -> None:
             one["label"], (one[time], one[statistic]), (4, 4), textcoords="offset points", fontsize=8
         )
     axes.set_xscale("log")
+    # the scale's own labels are powers written as formulas, which the style of the plots leaves unset
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.grid(alpha=0.15)
 
 
