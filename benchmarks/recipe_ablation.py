@@ -33,6 +33,7 @@ from maskloop.predictor import Predictor
 from maskloop.recipes import read_recipe
 from maskloop.results import Report
 from maskloop.training import Run, TrainingConfig, draw_batch, train
+from maskloop.training.precision import supported
 from maskloop.training.report import REPORT
 from maskloop.training.resuming import STATE
 
@@ -131,6 +132,8 @@ class Ablation:
     def seconds_a_view(self, config: TrainingConfig, steps: int = 3) -> float:
         """What training takes for a view, by a few steps."""
         corpus = Corpus.read(self._data, shares=config.shares)
+        # as `train` would run it
+        config = replace(config, precision=supported(config.precision, "cpu"))
         run = Run(load_checkpoint(self._start).model, config)
         run.advance(draw_batch(corpus, config, run.generator, "cpu"))
         started = time.perf_counter()
