@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 from pipelines.stack.config import REPOSITORY
 from tests.pipelines.conftest import git
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("demo")]
 
 MASKLOOP = Path(sys.executable).with_name("maskloop")
 STEPS = 150
