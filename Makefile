@@ -36,7 +36,7 @@ doctor: $(VENV)/.ready  ## look for what is wrong, and name the remedy
 	@$(BIN)/maskloop doctor
 
 test: setup  ## run all tests, those of the stack beside the others
-	$(BIN)/pytest --numprocesses 2 --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadgroup
 
 lint: $(VENV)/.ready  ## check style and types
 	$(BIN)/ruff check .

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, Playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright
 
 from pipelines.stack.config import EMAIL
 from pipelines.stack.up import Stack
@@ -40,6 +40,9 @@ PROMPT_CONTROLS = ("include", "exclude", "box")
 DRAFT_MILLISECONDS = 30_000
 """The editor saves a draft about every five seconds."""
 
+PATIENCE_MILLISECONDS = 180_000
+"""Two cores that also run other tests take a minute to load the editor, now and then."""
+
 Answer = dict[str, Any]
 
 
@@ -50,43 +53,40 @@ def launch(playwright: Playwright) -> Browser:
     return playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
 
 
-class Editor:
-    """A task that is open in the editor of somebody who is logged in.
+@contextmanager
+def logged_in(
+    browser: Browser, stack: Stack, login: tuple[str, str] | None = None
+) -> Iterator[BrowserContext]:
+    """A browser's profile of somebody who has logged in; what its pages load is loaded once.
 
     Args:
-        project: of the task; None: the demo's.
         login: email and password; None: the stack's own labeler.
     """
-
-    def __init__(
-        self,
-        browser: Browser,
-        stack: Stack,
-        task: int,
-        project: int | None = None,
-        login: tuple[str, str] | None = None,
-    ) -> None:
-        context = browser.new_context(viewport={"width": 1600, "height": 1000})
+    email, password = login or (EMAIL, stack.config.secrets.password)
+    with browser.new_context(viewport={"width": 1600, "height": 1000}) as context:
+        context.set_default_timeout(PATIENCE_MILLISECONDS)
         context.add_init_script(SETTINGS)
-        self._stack = stack
-        self.project = stack.project if project is None else project
-        self.task = task
-        self._login = login or (EMAIL, stack.config.secrets.password)
-        self.page: Page = context.new_page()
-        self.page.set_default_timeout(60_000)
-
-    def open(self) -> None:
-        page, url = self.page, self._stack.config.label_studio_url
-        email, password = self._login
-        page.goto(f"{url}/user/login/")
+        page = context.new_page()
+        page.goto(f"{stack.config.label_studio_url}/user/login/")
         page.fill("input[name=email]", email)
         page.fill("input[name=password]", password)
         page.click("button[type=submit]")
         page.wait_for_url(lambda address: "/user/login" not in address, wait_until="commit")
-        self.reopen()
+        page.close()
+        yield context
 
-    def reopen(self) -> None:
-        """Load the page anew, as somebody who comes back to the task."""
+
+class Editor:
+    """A task in the editor, on a page of its own."""
+
+    def __init__(self, context: BrowserContext, stack: Stack, project: int, task: int) -> None:
+        self._stack = stack
+        self.project = project
+        self.task = task
+        self.page: Page = context.new_page()
+
+    def open(self) -> None:
+        """Load the page: the first time, or anew, as somebody who comes back to the task."""
         page = self.page
         page.goto(f"{self._stack.config.label_studio_url}/projects/{self.project}/data?task={self.task}")
         page.wait_for_selector(".konvajs-content canvas")

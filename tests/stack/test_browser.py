@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
 from maskloop.clicks import Click
 from maskloop.images import decode_image
@@ -21,7 +21,7 @@ from pipelines.stack import project as demo
 from pipelines.stack.labeler import painted, prompt
 from pipelines.stack.project import LABEL
 from pipelines.stack.up import Stack
-from tests.stack.editor import PROMPT_CONTROLS, Answer, Editor, launch
+from tests.stack.editor import PROMPT_CONTROLS, Answer, Editor, launch, logged_in
 
 pytestmark = pytest.mark.stack
 
@@ -49,8 +49,14 @@ def flower() -> SamplePhoto:
     return next(photo for photo in load_samples() if photo.name == "flower")
 
 
+@pytest.fixture(scope="module")
+def labeler(browser: Browser, stack: Stack) -> Iterator[BrowserContext]:
+    with logged_in(browser, stack) as context:
+        yield context
+
+
 @pytest.fixture
-def open_task(stack: Stack, browser: Browser, flower: SamplePhoto) -> Iterator[MakeEditor]:
+def open_task(stack: Stack, labeler: BrowserContext, flower: SamplePhoto) -> Iterator[MakeEditor]:
     """Opens the one task of a new project."""
     opened: list[Editor] = []
 
@@ -61,13 +67,13 @@ def open_task(stack: Stack, browser: Browser, flower: SamplePhoto) -> Iterator[M
         client.upload(project, f"photo{flower.suffix}", photo)
         demo.ensure_connection(client, project, stack.config.backend_url, stack.config.secrets.webhook)
         (task,) = client.tasks(project)
-        opened.append(Editor(browser, stack, task["id"], project))
+        opened.append(Editor(labeler, stack, project, task["id"]))
         opened[-1].open()
         return opened[-1]
 
     yield open_task
     for editor in opened:
-        editor.page.context.close()
+        editor.page.close()
 
 
 def shown(answer: Answer) -> Mask:
@@ -210,7 +216,7 @@ def test_hundred_masks_on_one_photo(stack: Stack, open_task: MakeEditor, flower:
     editor = open_task()
     squares = [painted(square(row, col, drawn(flower).shape)) for row in range(10) for col in range(10)]
     stack.label_studio.submit(editor.task, squares, seconds=1.0)
-    editor.reopen()
+    editor.open()
     assert len(editor.regions) == 100
     editor.choose("include", LABEL)
     answer = editor.click(*FLOWER)
@@ -248,13 +254,14 @@ def test_second_annotator__mask_of_her_own(stack: Stack, browser: Browser, open_
     first.accept()
     first.submit()
 
-    second = Editor(browser, stack, first.task, first.project, sign_up(stack))
-    second.open()
-    second.start_anew()
-    second.choose("include", LABEL)
-    other = second.click(*FLOWER)
-    second.accept()
-    second.submit()
+    with logged_in(browser, stack, sign_up(stack)) as context:
+        second = Editor(context, stack, first.project, first.task)
+        second.open()
+        second.start_anew()
+        second.choose("include", LABEL)
+        other = second.click(*FLOWER)
+        second.accept()
+        second.submit()
 
     annotations = stack.label_studio.task(first.task)["annotations"]
     assert len({annotation["completed_by"]["id"] for annotation in annotations}) == 2
