@@ -20,6 +20,8 @@ from maskloop.training.log import read_log
 from maskloop.training.processes import Processes, join_processes
 from maskloop.views import Scene, View
 
+pytestmark = pytest.mark.xdist_group("distributed")  # in one process, so that torchrun starts once
+
 ROOT = Path(__file__).parents[1]
 BATCH = 4
 
