@@ -35,6 +35,7 @@ retrain: $(VENV)/.ready  ## retrain on what was labelled, in a stack that runs
 doctor: $(VENV)/.ready  ## look for what is wrong, and name the remedy
 	@$(BIN)/maskloop doctor
 
+# One OpenMP thread a process: the tests' two and the stack's services share the cores.
 test: setup  ## run all tests, those of the stack beside the others
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadgroup
 
