@@ -1,6 +1,7 @@
 """Samples a second in training, where the time goes, and what share of the processor's peak is used.
 
     python -m benchmarks.training_speed DATA [--start CHECKPOINT] [--config RECIPE] [--steps 20] [--threads 1]
+        [--hold]
 
 The same batches are learnt from in both precisions, by the network as it is and as it was before its changes:
 the gradient of depthwise weights (`maskloop.model.layers.Conv2d`), and messages in the memory format of the
@@ -31,6 +32,7 @@ from maskloop.corpus import Corpus
 from maskloop.model import CSFPN, propagation
 from maskloop.model.layers import Conv2d
 from maskloop.recipes import read_recipe
+from maskloop.resident import Resident
 from maskloop.training import Run, TrainingConfig, draw_batch
 from maskloop.training.batches import Scenes
 from maskloop.training.clock import Clock
@@ -198,6 +200,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--hold", action="store_true", help="keep all images decoded on the device")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     recipe = read_recipe(given.config)
@@ -207,8 +210,9 @@ def main() -> None:
         )
     model = CSFPN(recipe.model) if given.start is None else load_checkpoint(given.start).model
     corpus = Corpus.read(given.data, shares=recipe.training.shares)
+    scenes = Resident(corpus, given.device) if given.hold else corpus
     before = {name: peak(name, given.device) for name in ("float32", "bfloat16")}
-    ways = measure(model, corpus, recipe.training, given.steps, given.device)
+    ways = measure(model, scenes, recipe.training, given.steps, given.device)
     # the better of two: other work may have slowed one
     peaks = {name: max(value, peak(name, given.device)) for name, value in before.items()}
     print(table(ways, given.steps, peaks))

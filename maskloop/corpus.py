@@ -89,27 +89,46 @@ class Corpus:
 
     def draw(self, generator: Generator) -> Scene:
         """A random image: a source by its share, then an image of it, uniformly."""
+        number, chosen = self.pick(generator)
+        size, objects = self.size(number), [self.objects(number)[index] for index in chosen]
+        return Scene(self.image(number), _Masks(objects, *size), clicks_of(objects))
+
+    def pick(self, generator: Generator) -> tuple[int, list[int]]:
+        """The number of a random image, and those of its objects that are drawn with it."""
         group = self._groups[int(torch.multinomial(self._shares, 1, generator=generator))]
-        row = self._rows.loc[group[int(torch.randint(len(group), (1,), generator=generator))]]
-        image, size = decode_image(row["image"]), (int(row["height"]), int(row["width"]))
+        number = group[int(torch.randint(len(group), (1,), generator=generator))]
+        return number, self._choose(str(self._cell(number, "source")), self.objects(number), generator)
+
+    def size(self, number: int) -> tuple[int, int]:
+        """Rows and columns of an image, as recorded."""
+        return int(self._cell(number, "height")), int(self._cell(number, "width"))
+
+    def image(self, number: int) -> Tensor:
+        """Decode an image, (3, H, W) uint8; DatasetError when it has not the size that is recorded."""
+        image, size = decode_image(self._cell(number, "image")), self.size(number)
         if image.shape[:2] != size:
             raise DatasetError(f"an image of {image.shape[:2]} is recorded as {size}; write the shard again")
-        objects = self._choose(str(row["source"]), row["objects"], generator)
-        return Scene(torch.from_numpy(image).permute(2, 0, 1), _Masks(objects, *size), _clicks(objects))
+        return torch.from_numpy(image).permute(2, 0, 1)
 
-    def _choose(
-        self, source: str, objects: Sequence[Mapping[str, Any]], generator: Generator
-    ) -> Sequence[Mapping[str, Any]]:
+    def objects(self, number: int) -> Sequence[Mapping[str, Any]]:
+        """All objects of an image: rle, category, area, and clicks if there are any."""
+        objects: Sequence[Mapping[str, Any]] = self._cell(number, "objects")
+        return objects
+
+    def _cell(self, number: int, column: str) -> Any:
+        return self._rows.at[number, column]
+
+    def _choose(self, source: str, objects: Sequence[Mapping[str, Any]], generator: Generator) -> list[int]:
         """The objects that are large enough; most times without stuff, unless there is nothing else."""
-        large = [item for item in objects if item["area"] >= self._min_area]
+        large = [index for index, item in enumerate(objects) if item["area"] >= self._min_area]
         stuff = self._stuff.get(source, ())
-        things = [item for item in large if item["category"] not in stuff]
+        things = [index for index in large if objects[index]["category"] not in stuff]
         if len(things) in (0, len(large)) or float(torch.rand((), generator=generator)) < STUFF_SHARE:
             return large
         return things
 
 
-def _clicks(objects: Sequence[Mapping[str, Any]]) -> Sequence[Tensor]:
+def clicks_of(objects: Sequence[Mapping[str, Any]]) -> Sequence[Tensor]:
     """Of each object the clicks that people gave, (N, 3); empty where no object has any."""
     clicks = [_signed(item.get("clicks")) for item in objects]
     return clicks if any(map(len, clicks)) else ()

@@ -205,7 +205,7 @@ def decode_coco(rle: CocoRle) -> Mask:
     Raises:
         MaskError: size or counts are missing, damaged, or do not fit each other.
     """
-    _checked_lengths(rle)
+    coco_lengths(rle)
     size, counts = [int(side) for side in rle["size"]], rle["counts"].encode("ascii")
     return np.ascontiguousarray(coco.decode({"size": size, "counts": counts}), dtype=bool)
 
@@ -216,17 +216,21 @@ def coco_area(rle: CocoRle) -> int:
     Raises:
         MaskError: as `decode_coco`.
     """
-    return int(_checked_lengths(rle)[1::2].sum())
+    return int(coco_lengths(rle)[1::2].sum())
 
 
-def _checked_lengths(rle: CocoRle) -> Integers:
-    """The run lengths, from the first background on, down the columns."""
+def coco_lengths(rle: CocoRle) -> Integers:
+    """The run lengths, from the first background on, down the columns.
+
+    Raises:
+        MaskError: as `decode_coco`.
+    """
     try:
         height, width = (int(side) for side in rle["size"])
         counts = rle["counts"].encode("ascii")
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise MaskError(f"A COCO RLE is a size [height, width] and counts as text: {error!r}.") from error
-    lengths = _coco_lengths(counts)
+    lengths = _read_counts(counts)
     if min(height, width) < 1 or lengths.min() < 0 or lengths.sum() != height * width:
         raise MaskError(
             f"The COCO RLE is damaged: its runs have {lengths.sum()} pixels, its size is {height} x {width}."
@@ -234,7 +238,7 @@ def _checked_lengths(rle: CocoRle) -> Integers:
     return lengths
 
 
-def _coco_lengths(counts: bytes) -> Integers:
+def _read_counts(counts: bytes) -> Integers:
     """The run lengths of compressed counts, checked: pycocotools trusts what it is given.
 
     A number is written in digits of five bits, the lowest first, each as chr(48 + digit), plus 32 where more

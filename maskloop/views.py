@@ -74,12 +74,13 @@ def draw_view(scene: Scene, size: int, generator: Generator) -> View | None:
     target = torch.stack([scene.masks[index] for index in order[:merged]]).any(dim=0)
     top, left, side = _square(target, generator)
     window = (slice(top, top + side), slice(left, left + side))
-    seen = _resize(target[window][None].byte() * 255, size)[0] > 127
+    seen = _resize(target[window][None].byte() * 255, size)[0] > 127.5
     if int(seen.sum()) < MIN_PIXELS:
         return None
     image = _resize(scene.image[:, window[0], window[1]], size).float() / 255
-    step = ((torch.arange(size) + 0.5) * (side / size)).long()  # others are only clicked on: no smooth edges
-    others = torch.zeros(0, size, size, dtype=torch.bool)
+    # others are only clicked on: no smooth edges
+    step = ((torch.arange(size, device=seen.device) + 0.5) * (side / size)).long()
+    others = torch.zeros(0, size, size, dtype=torch.bool, device=seen.device)
     if merged < len(order):
         neighbours = order[merged : merged + NEIGHBOURS]
         others = torch.stack([scene.masks[index][window][step][:, step] for index in neighbours])
@@ -105,7 +106,8 @@ def augment(batch: View, generator: Generator) -> View:
 
 
 def _resize(planes: Tensor, size: int) -> Tensor:
-    """Planes (C, H, W) uint8 to (C, S, S); bytes of three channels are several times as fast as floats."""
+    """Planes (C, H, W) uint8 to (C, S, S), 0..255; bytes are several times as fast where there is a way."""
+    planes = planes if planes.device.type == "cpu" else planes.float()
     return F.interpolate(planes[None], (size, size), mode="bilinear", antialias=True)[0]
 
 

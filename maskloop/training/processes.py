@@ -79,15 +79,20 @@ def join_processes(device: str) -> tuple[Processes, str]:
     Returns:
         This process, and its device.
     """
-    count = int(os.environ.get("WORLD_SIZE", "1"))
-    if count == 1:
+    device = device_of_process(device)
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return Processes(), device
     on_cuda = torch.device(device).type == "cuda"
     if on_cuda:
-        device = f"cuda:{os.environ['LOCAL_RANK']}"
         torch.cuda.set_device(device)
     if not dist.is_initialized():
         dist.init_process_group("nccl" if on_cuda else "gloo")
         # not at the end of a run: a later run of the same processes would wait for each other forever
         atexit.register(dist.destroy_process_group)
-    return Processes(dist.get_rank(), count), device
+    return Processes(dist.get_rank(), dist.get_world_size()), device
+
+
+def device_of_process(device: str) -> str:
+    """The torch device; of `cuda`, the one that is this process's own if `torchrun` started several."""
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return f"cuda:{os.environ['LOCAL_RANK']}" if several and torch.device(device).type == "cuda" else device

@@ -34,13 +34,24 @@ def train(
     imagenet: ImageNetOption = None,
     split: SplitOption = "train",
     device: DeviceOption = "cpu",
+    hold: Annotated[
+        bool | None,
+        typer.Option(
+            "--hold/--no-hold",
+            help="keep all images decoded on the device; without either, on all devices but the CPU",
+        ),
+    ] = None,
 ) -> None:
     """Train a network on images with masks; started by torchrun, on several devices."""
+    import torch
+
     from maskloop.checkpoint import load_checkpoint
     from maskloop.corpus import Corpus
     from maskloop.model import CSFPN
     from maskloop.recipes import read_recipe
+    from maskloop.resident import Resident
     from maskloop.training import train as run
+    from maskloop.training.processes import device_of_process
 
     found = read_recipe(recipe)
     if start is None:
@@ -50,7 +61,9 @@ def train(
         begun = load_checkpoint(start)
         model, facts = begun.model, begun.origin()
     corpus = Corpus.read(data, split, found.training.shares)
-    run(model, corpus, out, found.training, facts, device)
+    own = device_of_process(device)
+    held = torch.device(own).type != "cpu" if hold is None else hold
+    run(model, Resident(corpus, own) if held else corpus, out, found.training, facts, device)
     if os.environ.get("RANK", "0") == "0":  # of the processes that torchrun starts, one speaks
         typer.echo(f"checkpoint written to {out}")
 
