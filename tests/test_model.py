@@ -36,6 +36,20 @@ def test_csfpn__clicks_outside_change_nothing(model: CSFPN) -> None:
         )
 
 
+@pytest.mark.parametrize("fusion", ["early", "late"])
+def test_csfpn__with_late_fusion_the_encoder_sees_the_image_alone(fusion: str) -> None:
+    torch.manual_seed(0)
+    model = CSFPN(ModelConfig(channels=24, hires_channels=16, fusion=fusion)).eval()
+    maps: list[torch.Tensor] = []
+    model.decoder.register_forward_hook(lambda _, __, out: maps.append(out))
+    image, clicks = torch.rand(1, 3, 64, 96), torch.tensor([[[10.0, 10.0, 1.0]]])
+    with torch.no_grad():
+        first = model(image, torch.zeros(1, 1, 64, 96), clicks).mask
+        second = model(image, torch.ones(1, 1, 64, 96), clicks + 20).mask
+    assert torch.equal(*maps) == (fusion == "late")
+    assert not torch.allclose(first, second)
+
+
 def test_csfpn__gradients_reach_every_parameter() -> None:
     model = CSFPN(ModelConfig(channels=24, hires_channels=16)).train()
     for name, parameter in model.named_parameters():
@@ -155,6 +169,10 @@ def test_model_config__unknown_names() -> None:
         ModelConfig(encoder="vgg")
     with pytest.raises(CheckpointError, match=r"unknown hires 'sgn'; known are none, fuse, fuse_sgn, hsgn"):
         ModelConfig(hires="sgn")
+    with pytest.raises(CheckpointError, match="unknown fusion 'middle'; known are early, late"):
+        ModelConfig(fusion="middle")
+    with pytest.raises(CheckpointError, match="no part sees the previous mask"):
+        ModelConfig(fusion="late", hires="none")
     with pytest.raises(CheckpointError, match="set sign_embedding to false"):
         ModelConfig(dense_projection=True)
     with pytest.raises(CheckpointError, match="of another version"):

@@ -32,6 +32,7 @@ from maskloop.model.propagation import HSGN, SGN, Fusion, FusionSGN
 MASK_THRESHOLD = 0.49
 """Probability above which a pixel belongs to the mask, in training and in use (RITM)."""
 HIRES = ("none", "fuse", "fuse_sgn", "hsgn")
+FUSIONS = ("early", "late")
 CASCADES = ("none", "shared", "finetuned")
 
 
@@ -42,6 +43,10 @@ class ModelConfig:
     encoder: str = "efficientnet_lite0"
     channels: int | None = None
     """Channels of the semantic map at stride 4; None: as the encoder's decoder is published."""
+    fusion: Literal["early", "late"] = "early"
+    """Where the previous mask and the disks of the clicks come in: `early`, before the encoder (RITM and the
+    paper). `late`, after it, at stride 2: encoder and decoder see the image alone, so that one run of them
+    would do for all clicks on a view. Measured in docs/training.md; nothing keeps those maps yet."""
     sgn: bool = True
     """Propagate clicks on the semantic map."""
     hires: Literal["none", "fuse", "fuse_sgn", "hsgn"] = "hsgn"
@@ -62,9 +67,12 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         _check_choice("encoder", self.encoder, sorted(ENCODERS))
+        _check_choice("fusion", self.fusion, FUSIONS)
         _check_choice("hires", self.hires, HIRES)
         _check_choice("head", self.head, sorted(HEADS))
         _check_choice("cascade", self.cascade, CASCADES)
+        if self.fusion == "late" and self.hires == "none":
+            raise CheckpointError("with late fusion and hires none no part sees the previous mask; set hires")
         if self.dense_projection and self.sign_embedding:
             raise CheckpointError("dense_projection is for nodes without sign; set sign_embedding to false")
 
@@ -121,13 +129,14 @@ class CSFPN(nn.Module):
         # after this no part of the network needs to know where the image ends
         clicks = drop_outside(clicks, height, width)
         prompt = torch.cat([previous, disk_maps(clicks, height, width).to(image.dtype)], dim=1)
-        stem = self.encoder.stem(image) + self.click_embedding(prompt)
-        features = self.decoder(self.encoder(stem))
+        stem = self.encoder.stem(image)
+        prompted = stem + self.click_embedding(prompt)
+        features = self.decoder(self.encoder(prompted if self.config.fusion == "early" else stem))
         auxiliary = self.auxiliary(features)
         if self.sgn is not None:
             features = self.sgn(features, clicks, stride=4)
         if self.hires is not None:
-            features = self.hires(features, stem, clicks, stride=2)
+            features = self.hires(features, prompted, clicks, stride=2)
         mask = self.head(features, auxiliary)
         return Logits(resize(mask, (height, width)), resize(auxiliary, (height, width)))
 
