@@ -20,13 +20,12 @@ from maskloop.views import Scene
 class Resident:
     """A corpus on a device: it draws what the corpus would draw, the same numbers given."""
 
-    def __init__(self, corpus: Corpus, device: str, threads: int | None = None) -> None:
+    def __init__(self, corpus: Corpus, device: str) -> None:
         """Decode and hold everything.
 
         Args:
             corpus: what is drawn from.
             device: torch device that holds images and masks.
-            threads: that decode; None: a few for each core.
 
         Raises:
             TrainingError: the device has too little memory.
@@ -34,7 +33,7 @@ class Resident:
         self._corpus = corpus
         numbers = range(len(corpus))
         try:
-            with ThreadPoolExecutor(threads) as pool:
+            with ThreadPoolExecutor() as pool:
                 self._images = [image.to(device) for image in pool.map(corpus.image, numbers)]
             self._lengths = [
                 [_lengths(item, corpus.size(number)).to(device) for item in corpus.objects(number)]
@@ -49,11 +48,6 @@ class Resident:
 
     def __len__(self) -> int:
         return len(self._corpus)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the images."""
-        return sum(image.nbytes for image in self._images)
 
     def draw(self, generator: Generator) -> Scene:
         """As `Corpus.draw`; image and masks lie on the device, clicks of people on the CPU."""
