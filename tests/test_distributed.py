@@ -17,7 +17,7 @@ from maskloop.model import CSFPN, ModelConfig
 from maskloop.training import Run, TrainingConfig, train
 from maskloop.training.interactions import Interaction, start_interaction
 from maskloop.training.log import read_log
-from maskloop.training.processes import Processes, join_processes
+from maskloop.training.processes import Processes, device_of_process, join_processes
 from maskloop.views import Scene, View
 
 pytestmark = pytest.mark.xdist_group("distributed")  # in one process, so that torchrun starts once
@@ -173,3 +173,9 @@ def test_processes__batch_that_cannot_be_shared() -> None:
 
 if __name__ == "__main__":
     launched(Path(sys.argv[1]))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is one")
+def test_device_of_process__none_here() -> None:
+    with pytest.raises(TrainingError, match="no device 'cuda' for torch here; train with --device cpu"):
+        device_of_process("cuda")

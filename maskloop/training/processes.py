@@ -93,6 +93,14 @@ def join_processes(device: str) -> tuple[Processes, str]:
 
 
 def device_of_process(device: str) -> str:
-    """The torch device; of `cuda`, the one that is this process's own if `torchrun` started several."""
+    """The torch device; of `cuda`, the one that is this process's own if `torchrun` started several.
+
+    Raises:
+        TrainingError: torch has no such device here.
+    """
+    if torch.device(device).type != "cuda":
+        return device
+    if not torch.cuda.is_available():
+        raise TrainingError(f"there is no device {device!r} for torch here; train with --device cpu")
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
-    return f"cuda:{os.environ['LOCAL_RANK']}" if several and torch.device(device).type == "cuda" else device
+    return f"cuda:{os.environ['LOCAL_RANK']}" if several else device
