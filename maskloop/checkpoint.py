@@ -15,12 +15,15 @@ from torch import Tensor
 
 from maskloop.errors import CheckpointError
 from maskloop.model import CSFPN, ModelConfig
+from maskloop.quantising import quantised, restored
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 FINETUNED: Literal["finetuned"] = "finetuned"
 FINE = "fine."
 """What the names of the fine network's weights begin with."""
+PROMPTED = "prompted."
+"""What the names of a `PromptedViT`'s weights begin with; they are stored in eight bits, as they are many."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,8 @@ def save_checkpoint(
 ) -> str:
     """Write weights in half precision and their description; each file appears whole or not at all.
 
+    Those of a `PromptedViT` are written in eight bits.
+
     Args:
         model: the network.
         directory: is made when missing; files of an older checkpoint in it are replaced.
@@ -71,7 +76,9 @@ def save_checkpoint(
         )
     config = model.config if fine is None else replace(model.config, cascade=FINETUNED)
     directory.mkdir(parents=True, exist_ok=True)
-    weights = {key: _compact(value) for key, value in _named(model, fine).items()}
+    named = _named(model, fine)
+    prompted = quantised({key: named.pop(key) for key in list(named) if key.startswith(PROMPTED)})
+    weights = {key: _compact(value) for key, value in (named | prompted).items()}
     with tempfile.TemporaryDirectory(dir=directory) as folder:
         fresh = Path(folder) / WEIGHTS
         save_file(weights, fresh)
@@ -129,7 +136,7 @@ def digest(file: Path) -> str:
 
 def _named(model: CSFPN, fine: CSFPN | None) -> dict[str, Tensor]:
     """The weights of both networks by their names in the file."""
-    weights: dict[str, Tensor] = model.state_dict()
+    weights: dict[str, Tensor] = dict(model.state_dict())
     if fine is not None:
         weights = weights | {FINE + key: value for key, value in fine.state_dict().items()}
     return weights
@@ -159,7 +166,7 @@ def _read_config(directory: Path) -> dict[str, Any]:
 def _read_weights(file: Path, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Read weights that must have the names and shapes of `own`."""
     try:
-        weights = load_file(file)
+        weights = restored(load_file(file))
     except SafetensorError as error:
         raise CheckpointError(f"{file} is damaged ({error}); copy the checkpoint again") from error
     strange = sorted(set(weights) ^ set(own)) or [

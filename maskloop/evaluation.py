@@ -6,7 +6,7 @@ takes its place. Clicks and answers are those of one object at a time.
 
 import time
 from collections.abc import Iterator, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Protocol, cast, runtime_checkable
 
 import numpy as np
 from tqdm import tqdm
@@ -18,7 +18,7 @@ from maskloop.datasets import Sample
 from maskloop.errors import DatasetError, EvaluationError
 from maskloop.masks import encode_coco
 from maskloop.metrics import boundary_iou, intersection_over_union
-from maskloop.predictor import Prediction, Request
+from maskloop.predictor import Prediction, PreparedImage, Request
 from maskloop.results import MAX_CLICKS, ObjectResult, Report
 
 __all__ = [
@@ -41,6 +41,15 @@ class Segmenter(Protocol):
 
     def predict(self, image: Image, clicks: Sequence[Click], previous: Plane | None = None) -> Prediction:
         """Image (H, W, 3) uint8, clicks so far, previous probability (H, W)."""
+        ...
+
+
+@runtime_checkable
+class PreparingSegmenter(Protocol):
+    """A segmenter that does once for an image what each click on it would do again."""
+
+    def prepare(self, image: Image) -> PreparedImage:
+        """Image (H, W, 3) uint8 to what it takes in its place."""
         ...
 
 
@@ -110,9 +119,16 @@ def label(segmenter: Segmenter, sample: Sample, max_clicks: int = MAX_CLICKS) ->
 class _Session:
     """The clicks on one object, and what came of them."""
 
-    def __init__(self, index: int, sample: Sample, max_clicks: int, stop: float | None) -> None:
+    def __init__(
+        self, index: int, sample: Sample, segmenter: Segmenter, max_clicks: int, stop: float | None
+    ) -> None:
         self.index = index
         self._sample = sample
+        self._image: Image | PreparedImage = sample.image
+        started = time.perf_counter()
+        if isinstance(segmenter, PreparingSegmenter):
+            self._image = segmenter.prepare(sample.image)
+        self._preparing = time.perf_counter() - started
         self._max_clicks = max_clicks
         self._stop = stop
         self._clicks: list[Click] = []
@@ -131,12 +147,13 @@ class _Session:
         if click is None:
             return None
         self._clicks.append(click)
-        return Request(self._sample.image, tuple(self._clicks), self._previous)
+        return Request(self._image, tuple(self._clicks), self._previous)
 
     def answer(self, prediction: Prediction, seconds: float) -> None:
         """Take what the segmenter made of the clicks."""
         self._previous, self._mask = prediction.probability, prediction.mask
-        self._seconds.append(seconds)
+        self._seconds.append(seconds + self._preparing)
+        self._preparing = 0.0  # the first click waited for it
         self._ious.append(self._iou())
         if len(self._clicks) in KEPT_MASKS:
             self._masks[len(self._clicks)] = encode_coco(self._mask)["counts"]
@@ -172,7 +189,7 @@ def _label_all(
     stop: float | None,
 ) -> Iterator[_Session]:
     """Sessions in the order in which they are done."""
-    waiting = (_Session(index, samples[index], max_clicks, stop) for index in range(len(samples)))
+    waiting = (_Session(index, samples[index], segmenter, max_clicks, stop) for index in range(len(samples)))
     running: list[_Session] = []
     while True:
         asked: list[tuple[_Session, Request]] = []
@@ -205,6 +222,6 @@ def _predict(
     answers = []
     for request in requests:
         started = time.perf_counter()
-        prediction = segmenter.predict(request.pixels, request.clicks, request.plane)
+        prediction = segmenter.predict(cast(Image, request.image), request.clicks, request.plane)
         answers.append((prediction, time.perf_counter() - started))
     return answers

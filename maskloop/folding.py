@@ -46,8 +46,11 @@ def _pairs(model: CSFPN) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
         *(one.register_forward_hook(lambda one, _, out: given.update({one: out})) for one in convolutions),
         *(one.register_forward_pre_hook(lambda one, args: taken.update({one: args[0]})) for one in norms),
     ]
+    shown = (torch.zeros(1, 3, SIDE, SIDE), torch.zeros(1, 1, SIDE, SIDE), torch.zeros(1, 1, 3))
     with torch.no_grad():
-        model(torch.zeros(1, 3, SIDE, SIDE), torch.zeros(1, 1, SIDE, SIDE), torch.zeros(1, 1, 3))
+        model(*shown)
+        if model.prompted is not None:
+            model.prompted(*shown)
     for handle in handles:
         handle.remove()
     return [(one, norm) for norm in norms for one in convolutions if given[one] is taken[norm]]

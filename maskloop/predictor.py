@@ -32,6 +32,7 @@ from maskloop.crops import (
 from maskloop.engines import Engine, open_engine
 from maskloop.errors import CheckpointError, ClickError, ImageError, MaskError
 from maskloop.folding import fold
+from maskloop.look import Look, check_protocol
 from maskloop.model.csfpn import MASK_THRESHOLD
 from maskloop.protocols import PROTOCOLS, Pass
 
@@ -48,11 +49,16 @@ class PreparedImage:
     overview: Tensor
     """The whole image as `crop` shows it to the network."""
     crop: Crop
+    features: Tensor | None = None
+    """What a look at the whole image found, where the checkpoint begins with one."""
+    sha256: str = ""
+    """Of the weights that found it; others have no use for it."""
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the pixels and of the overview."""
-        return self.image.nbytes + self.overview.nbytes
+        """Bytes of the pixels, of the overview and of its features."""
+        features = 0 if self.features is None else self.features.nbytes
+        return self.image.nbytes + self.overview.nbytes + features
 
     def view(self, crop: Crop) -> Tensor:
         """What a crop shows to the network, (1, 3, crop.height, crop.width)."""
@@ -142,6 +148,13 @@ class _Job:
         """What a crop shows of the image."""
         return self.image.view(crop) if isinstance(self.image, PreparedImage) else crop.image(self.image)
 
+    def features(self, look: Look, crop: Crop) -> Tensor:
+        """What a look at the whole image finds, or found when the image was prepared."""
+        image = self.image
+        if isinstance(image, PreparedImage) and (image.crop, image.sha256) == (crop, look.sha256):
+            return cast(Tensor, image.features)
+        return look.encode(self.view(crop))
+
 
 class Predictor:
     """Predicts masks with one checkpoint."""
@@ -163,7 +176,7 @@ class Predictor:
                 to be made ready, which a single click does not pay back.
 
         Raises:
-            CheckpointError: no such protocol or engine, or the engine cannot run the network.
+            CheckpointError: no such protocol or engine, or the checkpoint is not made for it.
         """
         config = checkpoint.model.config
         name = protocol or ("single" if config.cascade == "none" else "csfpn")
@@ -173,9 +186,14 @@ class Predictor:
         folded = fold(checkpoint.model)
         self._encoder = folded.encoder
         self._coarse = open_engine(folded, engine)
+        self._look = None
+        if folded.prompted is not None:
+            check_protocol(name)
+            self._look = Look(folded.prompted, checkpoint.sha256, engine)
         self._fine = self._coarse if checkpoint.fine is None else open_engine(fold(checkpoint.fine), engine)
         self.engine = self._coarse.name
         self._long_side = long_side or config.long_side
+        self._overview_side = self._long_side if self._look is None else config.overview_side
         self.sha256 = checkpoint.sha256
         self.version = f"{checkpoint.name}-{checkpoint.sha256[:8]}"
         if protocol is not None:
@@ -199,14 +217,23 @@ class Predictor:
             ImageError: not (H, W, 3) uint8 RGB.
         """
         crop = self._whole(*_check_image(image))
-        return PreparedImage(image, crop.image(image), crop)
+        overview = crop.image(image)
+        if self._look is None:
+            return PreparedImage(image, overview, crop)
+        return PreparedImage(image, overview, crop, self._look.encode(overview), self.sha256)
 
     def warm_up(self) -> None:
         """Run the network once at each size that it can be shown, so that no click waits for memory or plans.
 
+        A network that looks at whole images runs at its largest size alone.
         Whole images at their own size (a `native` protocol) are left out: they may have any.
         """
-        sides = {self._zoom_side} if self.protocol.native else {self._long_side, self._zoom_side}
+        sides = {self._zoom_side}
+        if self._look is not None:  # of its many sizes the largest, for the memory that it takes
+            whole = self.prepare(np.zeros((self._overview_side, self._overview_side, 3), np.uint8))
+            self.predict(whole, [Click(0, 0)])
+        elif not self.protocol.native:
+            sides.add(self._long_side)
         for height, width in sorted({size for side in sides for size in network_sizes(side)}):
             image, previous = torch.zeros(1, 3, height, width), torch.zeros(1, 1, height, width)
             for engine in {self._coarse, self._fine}:
@@ -254,11 +281,14 @@ class Predictor:
         Returns:
             Vectors of one length, to be compared with those of the same checkpoint alone.
         """
-        return [self._description(self.prepare(image).overview) for image in images]
+        return [self._description(self.prepare(image)) for image in images]
 
-    def _description(self, overview: Tensor) -> npt.NDArray[np.float32]:
+    def _description(self, prepared: PreparedImage) -> npt.NDArray[np.float32]:
         with torch.inference_mode():
-            maps = self._encoder(self._encoder.stem(overview))
+            if prepared.features is None:
+                maps = self._encoder(self._encoder.stem(prepared.overview))
+            else:
+                maps = [prepared.features]
             pooled = [pool for one in maps for pool in (one.mean((0, 2, 3)), one.std((0, 2, 3)))]
         return np.asarray(torch.cat(pooled).numpy(), np.float32)
 
@@ -268,7 +298,7 @@ class Predictor:
 
     def _whole(self, height: int, width: int) -> Crop:
         """The region of the pass over the whole image."""
-        return full_region(height, width, max(height, width) if self.protocol.native else self._long_side)
+        return full_region(height, width, max(height, width) if self.protocol.native else self._overview_side)
 
     def _crop(self, kind: Pass, job: _Job) -> Crop | None:
         """The region of a pass; None where there is nothing to do."""
@@ -291,17 +321,24 @@ class Predictor:
         for job, crop in work:
             groups[crop.height, crop.width].append((job, crop))
         for group in groups.values():
-            image = torch.cat([job.view(crop) for job, crop in group])
             previous = torch.cat([job.canvas.view(crop) for job, crop in group])
             clicks = stack_clicks([crop.clicks(job.clicks) for job, crop in group])
-            result = self._logits(engine, image, previous, clicks).sigmoid()
+            if kind == "full" and self._look is not None:
+                features = torch.cat([job.features(self._look, crop) for job, crop in group])
+                result = self._look.answer(features, previous, clicks).sigmoid()
+            else:
+                image = torch.cat([job.view(crop) for job, crop in group])
+                result = self._logits(engine, image, previous, clicks).sigmoid()
             for (job, crop), item in zip(group, result, strict=True):
                 # RITM's answer is the zoomed region alone; elsewhere the pass before has had a look
                 onto = Canvas(*job.start.shape) if kind == "ritm" else job.canvas
                 job.canvas = onto.painted(Patch.of(crop, item[0].numpy().copy()))
 
     def _logits(self, engine: Engine, image: Tensor, previous: Tensor, clicks: Tensor) -> Tensor:
-        """Mask logits (B, 1, h, w), averaged with the mirrored ones where the protocol says so."""
+        """Mask logits (B, 1, h, w), averaged with the mirrored ones where the protocol says so.
+
+        What a `Look` answers is not mirrored: it would have to encode each image twice.
+        """
         logits = engine(image, previous, clicks)
         if not self.protocol.flip:
             return logits

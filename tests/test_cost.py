@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from maskloop.model import CSFPN, ModelConfig
@@ -6,9 +8,24 @@ from maskloop.model.cost import measure_cost
 SMALL = ModelConfig(channels=24, hires_channels=16)
 
 
-def test_measure_cost__parameters_add_up_to_the_network() -> None:
-    cost = measure_cost(SMALL, 64, 96, repeats=0)
-    assert cost.parameters == sum(parameter.numel() for parameter in CSFPN(SMALL).parameters())
+PROMPTED = replace(SMALL, cascade="prompted", overview_side=96)
+
+
+@pytest.mark.parametrize("config", [SMALL, PROMPTED], ids=["alone", "prompted"])
+def test_measure_cost__parameters_add_up_to_the_network(config: ModelConfig) -> None:
+    cost = measure_cost(config, 64, 96, repeats=0)
+    assert cost.parameters == sum(parameter.numel() for parameter in CSFPN(config).parameters())
+
+
+def test_measure_cost__look_at_a_larger_image_costs_more() -> None:
+    looks = [
+        {stage.name: stage for stage in measure_cost(config, 64, 96, repeats=1).stages}
+        for config in (PROMPTED, replace(PROMPTED, overview_side=192))
+    ]
+    for name in ("look", "prompt"):
+        assert looks[0][name].parameters == looks[1][name].parameters
+        assert looks[1][name].macs > 1.5 * looks[0][name].macs
+        assert looks[0][name].milliseconds > 0
 
 
 def test_measure_cost__macs_by_hand() -> None:

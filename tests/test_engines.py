@@ -118,10 +118,10 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """An exporter that loses a part of the network."""
     trace = engines._trace
 
-    def lossy(network: CSFPN, file: Path) -> None:
+    def lossy(network: CSFPN, method: str, file: Path) -> None:
         other = fold(network)
         other.head.layers[1].bias.data += 0.1
-        trace(other, file)
+        trace(other, method, file)
 
     monkeypatch.setattr(engines, "_trace", lossy)
     yield

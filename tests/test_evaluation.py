@@ -6,13 +6,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from maskloop.annotators import Annotator, CentreAnnotator, NoisyAnnotator, RealisticAnnotator
 from maskloop.clicks import Click, next_click
+from maskloop.crops import full_region
 from maskloop.datasets import Sample
 from maskloop.errors import DatasetError, EvaluationError
 from maskloop.evaluation import ObjectResult, Report, evaluate, label
-from maskloop.predictor import Prediction, Request
+from maskloop.predictor import Prediction, PreparedImage, Request
 
 TARGET = np.zeros((40, 40), bool)
 TARGET[10:30, 10:30] = True
@@ -46,6 +48,32 @@ def test_evaluate__number_of_clicks() -> None:
     assert (figures["noc85"], figures["noc90"], figures["noc95"]) == (17, 18, 19)
     assert figures["nof90"] == 0
     assert figures["iou_at_click"] == pytest.approx([number / 20 for number in range(1, 21)])
+
+
+class Preparing(Growing):
+    """Takes a while to prepare an image, and wants no other."""
+
+    def __init__(self) -> None:
+        self.prepared: list[np.ndarray] = []
+
+    def prepare(self, image: np.ndarray) -> PreparedImage:
+        self.prepared.append(image)
+        time.sleep(0.2)
+        return PreparedImage(image, torch.zeros(1, 3, 32, 32), full_region(40, 40, 32))
+
+    def predict(
+        self, image: PreparedImage, clicks: Sequence[Click], previous: np.ndarray | None = None
+    ) -> Prediction:
+        assert isinstance(image, PreparedImage)
+        return super().predict(image.image, clicks, previous)
+
+
+def test_evaluate__image_is_prepared_once_and_the_first_click_waits_for_it() -> None:
+    segmenter = Preparing()
+    report = evaluate(segmenter, [sample(), sample()], 5, progress=False)
+    assert len(segmenter.prepared) == 2
+    for result in report.objects:
+        assert result.seconds[0] > 0.2 > max(result.seconds[1:])
 
 
 def test_evaluate__ignored_pixels() -> None:

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import torch
 
-from maskloop.checkpoint import load_checkpoint
+from maskloop.checkpoint import load_checkpoint, save_checkpoint
 from maskloop.corpus import Corpus
 from maskloop.errors import DatasetError, TrainingError
 from maskloop.masks import encode_coco
@@ -224,6 +224,33 @@ def test_train__coarse_stage_drops_the_fine_network(shard: Path, tmp_path: Path)
     train(model, Corpus.read(shard), tmp_path, settings(1), progress=False)
     checkpoint = load_checkpoint(tmp_path)
     assert (checkpoint.fine, checkpoint.model.config.cascade) == (None, "shared")
+
+
+def test_train__prompted_network_is_looked_with_and_kept(shard: Path, tmp_path: Path) -> None:
+    def start() -> CSFPN:
+        torch.manual_seed(1)
+        return CSFPN(replace(SMALL, cascade="prompted", overview_side=96))
+
+    corpus = Corpus.read(shard)
+    out = tmp_path / "out"
+    train(start(), corpus, out, settings(4), progress=False)
+    trained = load_checkpoint(out).model
+    save_checkpoint(start(), tmp_path / "start", "start", {})
+    begun = load_checkpoint(tmp_path / "start").model
+    for name, value in begun.prompted.state_dict().items():
+        assert torch.equal(trained.prompted.state_dict()[name], value), name
+    assert not torch.equal(
+        trained.state_dict()["head.layers.1.weight"], begun.state_dict()["head.layers.1.weight"]
+    )
+    run = Run(start(), settings(4))
+    assert run.resume(out)
+    assert run.step == 4
+
+
+def test_train__size_that_a_prompted_network_cannot_look_at() -> None:
+    model = CSFPN(replace(SMALL, cascade="prompted"))
+    with pytest.raises(TrainingError, match="size is 72; a prompted network looks at views of multiples of"):
+        Run(model, replace(settings(1), size=72))
 
 
 def interaction(batch: int = 2) -> Interaction:

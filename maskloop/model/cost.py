@@ -1,6 +1,7 @@
 """What a network costs: parameters, multiply-accumulates and milliseconds of a forward pass, by stage."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -8,7 +9,9 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.hooks import RemovableHandle
 
+from maskloop.crops import network_size
 from maskloop.model.csfpn import CSFPN, ModelConfig
+from maskloop.model.prompted import PromptedViT
 
 STAGES = ("stem", "click_embedding", "encoder", "decoder", "auxiliary", "sgn", "hires", "head")
 
@@ -51,6 +54,9 @@ class Cost:
 def measure_cost(config: ModelConfig, height: int, width: int, clicks: int = 5, repeats: int = 5) -> Cost:
     """Build a network and measure it on a random image.
 
+    Of a prompted cascade the stages `look` (once an image) and `prompt` (at every click) are measured, too,
+    on an image of this shape whose longer side is the configuration's `overview_side`.
+
     Args:
         config: the network.
         height: rows of the image.
@@ -59,9 +65,7 @@ def measure_cost(config: ModelConfig, height: int, width: int, clicks: int = 5, 
         repeats: forward passes that are timed, after one that is not; 0 leaves the times at zero.
     """
     model = CSFPN(config).eval()
-    spots = torch.rand(1, clicks, 2) * torch.tensor([height - 1.0, width - 1.0])
-    points = torch.cat([spots, torch.ones(1, clicks, 1)], dim=2)
-    arguments = (torch.rand(1, 3, height, width), torch.zeros(1, 1, height, width), points)
+    arguments = _arguments(height, width, clicks)
     macs = _count_macs(model, arguments)
     times = _time(model, arguments, repeats)
     stages = [
@@ -69,7 +73,49 @@ def measure_cost(config: ModelConfig, height: int, width: int, clicks: int = 5, 
         for name in STAGES
         if name == "stem" or getattr(model, name) is not None
     ]
+    if model.prompted is not None:
+        seen = network_size(height, width, config.overview_side)
+        stages += _looks(model.prompted, *seen, clicks, repeats)
     return Cost(tuple(stages), height, width, clicks)
+
+
+def _arguments(height: int, width: int, clicks: int) -> tuple[Tensor, Tensor, Tensor]:
+    """A random image, no mask yet, and clicks anywhere on it."""
+    spots = torch.rand(1, clicks, 2) * torch.tensor([height - 1.0, width - 1.0])
+    points = torch.cat([spots, torch.ones(1, clicks, 1)], dim=2)
+    return torch.rand(1, 3, height, width), torch.zeros(1, 1, height, width), points
+
+
+def _looks(network: PromptedViT, height: int, width: int, clicks: int, repeats: int) -> list[StageCost]:
+    """What a look at a whole image costs, and each answer to clicks on it."""
+    image, previous, points = _arguments(height, width, clicks)
+    with torch.inference_mode():
+        features = network.encode(image)
+    calls: dict[str, tuple[Callable[[], Tensor], tuple[nn.Module, ...]]] = {
+        "look": (lambda: network.encode(image), (network.encoder, network.neck)),
+        "prompt": (
+            lambda: network.decode(features, previous, points),
+            (network.prompt_encoder, network.mask_decoder),
+        ),
+    }
+    stages = []
+    for name, (call, modules) in calls.items():
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            call()
+        parameters = sum(value.numel() for module in modules for value in module.parameters())
+        stages.append(StageCost(name, parameters, counter.get_total_flops() // 2, _median(call, repeats)))
+    return stages
+
+
+def _median(call: Callable[[], object], repeats: int) -> float:
+    """Milliseconds of a call; 0 where none is to be timed."""
+    times = []
+    with torch.inference_mode():
+        for _ in range(repeats):
+            started = time.perf_counter()
+            call()
+            times.append((time.perf_counter() - started) * 1e3)
+    return float(torch.tensor(times).median()) if times else 0.0
 
 
 def _parameters(model: CSFPN, stage: str) -> int:

@@ -16,7 +16,7 @@ The cascade (a second pass on the zoomed region) is the predictor's business.
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -27,13 +27,14 @@ from maskloop.model.decoders import build_decoder
 from maskloop.model.encoders import ENCODERS, build_encoder
 from maskloop.model.heads import HEADS, DeepAuxiliary
 from maskloop.model.layers import resize
+from maskloop.model.prompted import PromptedViT
 from maskloop.model.propagation import HSGN, SGN, Fusion, FusionSGN
 
 MASK_THRESHOLD = 0.49
 """Probability above which a pixel belongs to the mask, in training and in use (RITM)."""
 HIRES = ("none", "fuse", "fuse_sgn", "hsgn")
 FUSIONS = ("early", "late")
-CASCADES = ("none", "shared", "finetuned")
+CASCADES = ("none", "shared", "finetuned", "prompted")
 
 
 @dataclass(frozen=True)
@@ -60,10 +61,13 @@ class ModelConfig:
     dense_projection: bool = False
     """Project keys and values of whole maps, as the official code does: same masks, more work."""
     head: Literal["separable", "deeplab", "ocr"] = "separable"
-    cascade: Literal["none", "shared", "finetuned"] = "shared"
-    """Second pass on the zoomed region: none, with the same weights, or with weights of its own."""
+    cascade: Literal["none", "shared", "finetuned", "prompted"] = "shared"
+    """Second pass on the zoomed region: none, with the same weights, or with weights of its own. `prompted`:
+    with this network, after a `PromptedViT` looked at the whole image."""
     long_side: int = 256
     """Longer side in pixels of what the predictor shows it; belongs to the size it was trained at."""
+    overview_side: int = 768
+    """Longer side in pixels of the whole image as a `PromptedViT` sees it."""
 
     def __post_init__(self) -> None:
         _check_choice("encoder", self.encoder, sorted(ENCODERS))
@@ -116,6 +120,15 @@ class CSFPN(nn.Module):
         self.hires = _hires(config, channels, self.encoder.stem_channels)
         width = channels if self.hires is None else config.hires_channels or channels
         self.head = HEADS[config.head](width)
+        # looks at whole images once, whatever is clicked; no part of `forward`, and kept as it is in training
+        self.prompted = PromptedViT().requires_grad_(False) if config.cascade == "prompted" else None
+
+    def train(self, mode: bool = True) -> Self:
+        """As of any module; the prompted network stays in evaluation mode."""
+        super().train(mode)
+        if self.prompted is not None:
+            self.prompted.eval()
+        return self
 
     def forward(self, image: Tensor, previous: Tensor, clicks: Tensor) -> Logits:
         """Predict.

@@ -18,7 +18,8 @@ def build_optimiser(model: CSFPN, config: TrainingConfig) -> torch.optim.Optimiz
     """AdamW with a group of parameters for the encoder, one for SGN and HSGN, and one for the rest."""
     encoder = set(model.encoder.parameters())
     propagation = set(_propagation(model))
-    others = set(model.parameters()) - encoder - propagation
+    kept: set[nn.Parameter] = set() if model.prompted is None else set(model.prompted.parameters())
+    others = set(model.parameters()) - encoder - propagation - kept
     rates = [(encoder, config.encoder_rate), (propagation, config.propagation_rate), (others, 1.0)]
     groups = [
         # a set has no order, and the state of a resumed run is found by the order of the parameters

@@ -49,6 +49,8 @@ class Run:
         self.model = self.stage.model
         # batch-norm statistics are copied, not averaged: their average lags behind what the weights produce
         self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(config.average))
+        # what is not learnt is shared: an average of equal numbers would only round them
+        cast(CSFPN, self.average.module).prompted = self.model.prompted
         self.optimiser = build_optimiser(self.model, config)
         self.generator = Generator().manual_seed(_seed(config.seed, self.processes.rank + 1))
         # decides how much each step computes, so it is the same in all processes: none waits for another

@@ -1,5 +1,6 @@
 """What is trained: one network, or the second network of the cascade."""
 
+from abc import ABC, abstractmethod
 from copy import deepcopy
 from dataclasses import replace
 
@@ -7,8 +8,11 @@ import torch
 from torch import Tensor
 
 from maskloop.checkpoint import FINETUNED
+from maskloop.errors import TrainingError
 from maskloop.losses import binary_cross_entropy, normalised_focal_loss
 from maskloop.model import CSFPN, Logits
+from maskloop.model.layers import resize
+from maskloop.model.prompted import STRIDE, PromptedViT
 from maskloop.training.config import TrainingConfig
 from maskloop.training.interactions import Interaction
 from maskloop.training.windows import Windows, zoom_windows
@@ -39,46 +43,99 @@ class CoarseStage:
         return main + AUXILIARY_WEIGHT * binary_cross_entropy(logits.auxiliary, target)
 
 
-class FineStage:
-    """A second network for the region that the first one's mask zooms in on (CSFPN, arXiv 2203.05145).
+class ZoomStage(ABC):
+    """A network for the region that the mask of another one zooms in on (CSFPN, arXiv 2203.05145).
 
-    It starts as a copy of the first, sees the first one's mask as its previous mask, and its result is pasted
-    over that mask. Clicks are simulated on the whole view.
+    It sees the other's mask as its previous mask, and its result is pasted over that mask. Clicks are
+    simulated on the whole view.
     """
 
+    model: CSFPN
+    coarse: CSFPN | None = None
     again_share = 0.0
 
-    def __init__(self, coarse: CSFPN, precision: str) -> None:
-        self.model = deepcopy(coarse)
-        self.coarse = coarse.eval()
+    def __init__(self, precision: str, side: int | None = None) -> None:
+        """`side`: pixels of a region as the network sees it; None: those of the view."""
         self._precision = precision
+        self._side = side
 
     def predict(self, image: Tensor, previous: Tensor, clicks: Tensor) -> Tensor:
         """Probability of the mask after both networks, (B, 1, S, S)."""
-        windows, coarse = self._look(image, previous, clicks)
-        return windows.paste(self._refine(windows, image, coarse, clicks).sigmoid(), coarse)
+        windows, first = self._zoom(image, previous, clicks)
+        return windows.paste(self._refine(windows, image, first, clicks).sigmoid(), first)
 
     def loss(self, interaction: Interaction) -> Tensor:
         """The main loss alone, on the zoomed region."""
         image, clicks = interaction.view.image, interaction.clicks
-        windows, coarse = self._look(image, interaction.previous, clicks)
-        logits = self._refine(windows, image, coarse, clicks)
-        return normalised_focal_loss(logits, windows.crop_labels(interaction.view.target)[:, None])
+        windows, first = self._zoom(image, interaction.previous, clicks)
+        logits = self._refine(windows, image, first, clicks)
+        labels = windows.crop_labels(interaction.view.target, self._side)
+        return normalised_focal_loss(logits, labels[:, None])
 
-    def _look(self, image: Tensor, previous: Tensor, clicks: Tensor) -> tuple[Windows, Tensor]:
-        """Where to zoom in, and the coarse probability (B, 1, H, W)."""
+    @abstractmethod
+    def _look(self, image: Tensor, previous: Tensor, clicks: Tensor) -> Tensor:
+        """The other network's mask logits of the view, (B, 1, S, S); arguments as `CSFPN.forward`."""
+
+    def _zoom(self, image: Tensor, previous: Tensor, clicks: Tensor) -> tuple[Windows, Tensor]:
+        """Where to zoom in, and the other network's probability (B, 1, S, S)."""
         with torch.no_grad():
-            coarse = forward(self.coarse, image, previous, clicks, self._precision).mask.sigmoid()
-        return zoom_windows(coarse, clicks), coarse
+            first = self._look(image, previous, clicks).sigmoid()
+        return zoom_windows(first, clicks), first
 
-    def _refine(self, windows: Windows, image: Tensor, coarse: Tensor, clicks: Tensor) -> Tensor:
-        """Mask logits of the windows, (B, 1, S, S)."""
-        zoomed = windows.clicks(clicks, image.shape[-1])
-        return forward(self.model, windows.crop(image), windows.crop(coarse), zoomed, self._precision).mask
+    def _refine(self, windows: Windows, image: Tensor, first: Tensor, clicks: Tensor) -> Tensor:
+        """Mask logits of the windows, (B, 1, side, side)."""
+        shown = windows.crop(image, self._side)
+        zoomed = windows.clicks(clicks, shown.shape[-1])
+        return forward(self.model, shown, windows.crop(first, self._side), zoomed, self._precision).mask
 
 
-def build_stage(model: CSFPN, config: TrainingConfig) -> CoarseStage | FineStage:
-    """The stage that the configuration names; `model` is where it starts."""
+class FineStage(ZoomStage):
+    """The second network of a cascade: a copy of the first, which is kept as it is."""
+
+    coarse: CSFPN
+
+    def __init__(self, coarse: CSFPN, precision: str) -> None:
+        super().__init__(precision)
+        self.model = deepcopy(coarse)
+        self.coarse = coarse.eval()
+
+    def _look(self, image: Tensor, previous: Tensor, clicks: Tensor) -> Tensor:
+        return forward(self.coarse, image, previous, clicks, self._precision).mask
+
+
+class PromptedStage(ZoomStage):
+    """The network after a `PromptedViT`, which is kept as it is, and looks once at a view for all its clicks.
+
+    Regions are shown at half the side of the view: in use, too, the look is at larger images.
+    """
+
+    def __init__(self, model: CSFPN, prompted: PromptedViT, config: TrainingConfig) -> None:
+        super().__init__(config.precision, config.size // 2)
+        self.model = model
+        self._prompted = prompted
+        self._seen: tuple[Tensor, Tensor] | None = None
+        """The last view, and its features."""
+
+    def _look(self, image: Tensor, previous: Tensor, clicks: Tensor) -> Tensor:
+        with torch.autocast(image.device.type, torch.bfloat16, enabled=self._precision == "bfloat16"):
+            if self._seen is None or self._seen[0] is not image:
+                self._seen = image, self._prompted.encode(image)
+            logits = self._prompted.decode(self._seen[1], previous, clicks)
+        return resize(logits.float(), image.shape[-2:])
+
+
+def build_stage(model: CSFPN, config: TrainingConfig) -> CoarseStage | ZoomStage:
+    """The stage that the configuration names; `model` is where it starts.
+
+    Raises:
+        TrainingError: views that the prompted network cannot look at.
+    """
+    if model.prompted is not None:
+        if config.size % STRIDE:
+            raise TrainingError(
+                f"size is {config.size}; a prompted network looks at views of multiples of {STRIDE} pixels"
+            )
+        return PromptedStage(model, model.prompted, config)
     if config.stage == "fine":
         return FineStage(model, config.precision)
     if model.config.cascade == FINETUNED:

@@ -1,7 +1,8 @@
 """The zoomed regions of the cascade for a batch of square views, without a loop over its items.
 
 As `crops.zoom_region`, whose rules and pixel mapping these are, but square: all windows of a batch are shown
-to the network at one size. A window never leaves its view, so the network never sees invented pixels.
+to the network at one size, that of the views unless another is asked for. A window never leaves its view, so
+the network never sees invented pixels.
 """
 
 from dataclasses import dataclass
@@ -24,18 +25,18 @@ class Windows:
     left: Tensor
     side: Tensor
 
-    def crop(self, maps: Tensor) -> Tensor:
-        """Windows of maps (B, C, S, S) at the size of the view, (B, C, S, S), bilinear."""
-        size = maps.shape[-1]
+    def crop(self, maps: Tensor, size: int | None = None) -> Tensor:
+        """Windows of maps (B, C, S, S) at a size, (B, C, size, size), bilinear."""
+        size = size or maps.shape[-1]
         side = self.side[:, None]
         steps = (_centres(size, maps) * side / size - 0.5).clamp(min=0)
         # beyond the outermost pixel centres a crop has nothing to interpolate with, as when it is cut out
         steps = torch.minimum(steps, (side - 1).to(steps.dtype))
         return _sample(maps, self.top[:, None] + steps, self.left[:, None] + steps)
 
-    def crop_labels(self, labels: Tensor) -> Tensor:
-        """Windows of labels (B, S, S) at the size of the view, the nearest label each."""
-        size = labels.shape[-1]
+    def crop_labels(self, labels: Tensor, size: int | None = None) -> Tensor:
+        """Windows of labels (B, S, S) at a size, (B, size, size), the nearest label each."""
+        size = size or labels.shape[-1]
         # whole numbers throughout: (i + 1/2) * side / size, rounded down
         doubled = 2 * torch.arange(size, device=labels.device) + 1
         steps = doubled * self.side[:, None] // (2 * size)
@@ -44,16 +45,16 @@ class Windows:
         return labels[item, rows[:, :, None], cols[:, None, :]]
 
     def clicks(self, clicks: Tensor, size: int) -> Tensor:
-        """Clicks (B, N, 3) of views of `size` pixels in coordinates of the windows; all are kept."""
+        """Clicks (B, N, 3) in coordinates of windows shown at `size` pixels; all are kept."""
         start = torch.stack([self.top, self.left], dim=-1)[:, None]
         scale = size / self.side[:, None, None]
         mapped = (clicks[..., :2] - start + 0.5) * scale - 0.5
         return torch.cat([mapped, clicks[..., 2:]], dim=-1)
 
     def paste(self, result: Tensor, onto: Tensor) -> Tensor:
-        """Results (B, 1, S, S) at their windows' places over (B, 1, S, S)."""
-        size = onto.shape[-1]
-        pixel = torch.arange(size, device=onto.device)
+        """Results (B, 1, size, size) at their windows' places over (B, 1, S, S)."""
+        size = result.shape[-1]
+        pixel = torch.arange(onto.shape[-1], device=onto.device)
         offsets = [pixel - start[:, None] for start in (self.top, self.left)]
         scale = size / self.side[:, None]
         rows, cols = (((offset + 0.5) * scale - 0.5).clamp(0, size - 1) for offset in offsets)

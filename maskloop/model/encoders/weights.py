@@ -27,11 +27,14 @@ class Published:
         name: of the network, as its authors write it.
         file: which file is wanted, and where it is published.
         unused: how the names begin of tensors that we have no use for: classifier, mask decoder.
+        renamed: how names begin in the file, and in ours; the first that fits counts. Without any, an encoder
+            is looked for in the file.
     """
 
     name: str
     file: str
     unused: tuple[str, ...] = ()
+    renamed: tuple[tuple[str, str], ...] = ()
 
 
 def load_published(encoder: nn.Module, published: Published, file: Path) -> None:
@@ -48,7 +51,7 @@ def load_published(encoder: nn.Module, published: Published, file: Path) -> None
     Raises:
         CheckpointError: the file is missing or damaged, or its names or shapes are not those of the encoder.
     """
-    weights = _bare_names(_read(file, published))
+    weights = _our_names(_read(file, published), published.renamed)
     own = encoder.state_dict()
     wrong = [name for name, value in own.items() if not _fits(name, value, weights)]
     extra = [name for name in weights if name not in own and not _is_unused(name, published)]
@@ -83,11 +86,20 @@ def _unwrap(content: Any) -> dict[str, Tensor]:
     return {}
 
 
-def _bare_names(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Names as the bare encoder has them: without what a wrapper or a model around it put before them."""
+def _our_names(weights: dict[str, Tensor], renamed: tuple[tuple[str, str], ...]) -> dict[str, Tensor]:
+    """Names as ours are: those of a bare encoder go without what a wrapper or a model put before them."""
     weights = {name.removeprefix("module."): value for name, value in weights.items()}
+    if renamed:
+        return {_renamed(name, renamed): value for name, value in weights.items()}
     inner = {name: value for name, value in weights.items() if name.startswith(IMAGE_ENCODER)}
     return {name.removeprefix(IMAGE_ENCODER): value for name, value in (inner or weights).items()}
+
+
+def _renamed(name: str, renamed: tuple[tuple[str, str], ...]) -> str:
+    for theirs, ours in renamed:
+        if name.startswith(theirs):
+            return ours + name.removeprefix(theirs)
+    return name
 
 
 def _fits(name: str, value: Tensor, weights: Mapping[str, Tensor]) -> bool:

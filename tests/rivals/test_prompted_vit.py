@@ -1,0 +1,99 @@
+"""Our network with MobileSAM's weights against MobileSAM's own code, and the checkpoint made of both."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from maskloop.checkpoint import load_checkpoint
+from maskloop.clicks import Click, stack_clicks
+from maskloop.metrics import intersection_over_union
+from maskloop.model.prompted import PromptedViT
+from maskloop.predictor import Predictor
+from maskloop.prompting import main
+from maskloop.rivals.packages import package_folder
+from maskloop.rivals.sam import DISTRIBUTION, PACKAGE, SIDE
+from tests.rivals.test_sam import COIN_MASKS, COINS
+
+WEIGHTS = package_folder(PACKAGE, DISTRIBUTION) / "checkpoints" / "mobile_sam.pt"
+DEFAULT = Path(__file__).parents[2] / "checkpoints" / "default"
+
+
+@pytest.fixture(scope="module")
+def network() -> PromptedViT:
+    model = PromptedViT().eval().requires_grad_(False)
+    model.load_published(WEIGHTS)
+    return model
+
+
+def test_answers_are_those_of_mobile_sam(network, mobile_sam):
+    # a square of the side that it asks for: nothing is resized or padded
+    image = cv2.resize(COINS, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
+    clicks = [Click(151.0, 170.0), Click(300.0, 500.0, positive=False), Click(170.0, 160.0)]
+    features = network.encode(torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255)
+    previous = None
+    for count in range(1, 4):
+        theirs = mobile_sam.predict(image, clicks[:count], previous).probability
+        shown = torch.zeros(1, 1, SIDE, SIDE)
+        if previous is not None:
+            shown = torch.from_numpy(previous)[None, None]
+        logits = network.decode(features, shown, stack_clicks([clicks[:count]]))
+        ours = F.interpolate(logits, (SIDE, SIDE), mode="bilinear").sigmoid()[0, 0]
+        np.testing.assert_allclose(ours.numpy(), theirs, atol=1e-4)
+        assert 0.001 < (theirs > 0.5).mean() < 0.5
+        previous = np.array(theirs)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    out = tmp_path_factory.mktemp("prompted") / "mine"
+    assert main([str(DEFAULT), str(WEIGHTS), str(out), "--name", "mine", "--side", "512"]) == 0
+    return out
+
+
+def test_prompting__eight_bits_are_enough(folder, network):
+    checkpoint = load_checkpoint(folder)
+    assert (folder / "model.safetensors").stat().st_size < 20e6
+    config = checkpoint.model.config
+    assert (config.cascade, config.overview_side) == ("prompted", 512)
+    for name, value in network.state_dict().items():
+        stored = checkpoint.model.prompted.state_dict()[name]
+        if value.is_floating_point() and value.dim() > 1:
+            step = value.flatten(1).abs().amax(dim=1) / 127
+            assert ((stored - value).abs().flatten(1).amax(dim=1) <= 0.51 * step + 1e-6).all(), name
+
+
+def test_prompting__network_that_zooms_in_is_the_checkpoints(folder):
+    kept, start = load_checkpoint(folder), load_checkpoint(DEFAULT)
+    for name, value in start.model.state_dict().items():
+        assert torch.equal(kept.model.state_dict()[name], value)
+    assert kept.metadata["zooms"] == start.sha256
+    assert kept.samples == start.samples
+
+
+def test_prompting__finds_coins_that_are_clicked_once(folder):
+    predictor = Predictor.load(folder)
+    image = predictor.prepare(COINS)
+    for mask in COIN_MASKS[:4]:
+        rows, cols = np.nonzero(mask)
+        answer = predictor.predict(image, [Click(float(rows.mean()), float(cols.mean()))])
+        assert intersection_over_union(answer.mask, mask) > 0.9
+
+
+def test_prompting__once_more_with_another_look(folder, tmp_path):
+    assert main([str(folder), str(WEIGHTS), str(tmp_path / "again"), "--side", "768"]) == 0
+    assert load_checkpoint(tmp_path / "again").model.config.overview_side == 768
+
+
+def test_prompting__weights_of_another_network(tmp_path):
+    torch.save({"layer": torch.zeros(1)}, tmp_path / "other.pt")
+    command = [sys.executable, "-m", "maskloop.prompting", str(DEFAULT), str(tmp_path / "other.pt")]
+    done = subprocess.run([*command, str(tmp_path / "out")], check=False, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "does not hold MobileSAM" in done.stderr
+    assert not (tmp_path / "out").exists()
