@@ -249,8 +249,8 @@ def test_train__prompted_network_is_looked_with_and_kept(shard: Path, tmp_path: 
 
 def test_train__size_that_a_prompted_network_cannot_look_at() -> None:
     model = CSFPN(replace(SMALL, cascade="prompted"))
-    with pytest.raises(TrainingError, match="size is 72; a prompted network looks at views of multiples of"):
-        Run(model, replace(settings(1), size=72))
+    with pytest.raises(TrainingError, match=r"size is 68; twice as much is looked at.* a multiple of 8"):
+        Run(model, replace(settings(1), size=68))
 
 
 def interaction(batch: int = 2) -> Interaction:

@@ -26,7 +26,8 @@ class TrainingConfig:
     batch: int = 8
     """Views a step, over all processes."""
     size: int = 192
-    """Side of the square views in pixels."""
+    """Side of the square views in pixels as the network sees them; a prompted cascade looks at views of twice
+    that side."""
     learning_rate: float | None = None
     """Peak; without it 5e-4, in the fine stage 5e-5: with the 5e-7 of the official code the fine network
     could hardly leave the coarse one."""

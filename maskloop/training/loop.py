@@ -71,7 +71,7 @@ def train(
 def _advance(run: Run, scenes: Scenes, out: Path, facts: Mapping[str, object], progress: bool) -> None:
     """Do the steps that are left."""
     config, first = run.config, run.processes.first
-    own = replace(config, batch=run.processes.part_of(config.batch))
+    own = replace(config, batch=run.processes.part_of(config.batch), size=config.size * run.stage.view_scale)
     bar = tqdm(
         total=config.steps, initial=run.step, disable=not (progress and first), unit="step", mininterval=5
     )

@@ -25,6 +25,8 @@ class CoarseStage:
 
     again_share = 0.25
     """Share of steps with one more prediction that no click follows: what the second pass sees."""
+    view_scale = 1
+    """Side of the views as a multiple of the side at which the network sees them."""
 
     def __init__(self, model: CSFPN, precision: str) -> None:
         self.model = model
@@ -53,11 +55,11 @@ class ZoomStage(ABC):
     model: CSFPN
     coarse: CSFPN | None = None
     again_share = 0.0
+    view_scale = 1
 
-    def __init__(self, precision: str, side: int | None = None) -> None:
-        """`side`: pixels of a region as the network sees it; None: those of the view."""
-        self._precision = precision
-        self._side = side
+    def __init__(self, config: TrainingConfig) -> None:
+        self._precision = config.precision
+        self._side = config.size
 
     def predict(self, image: Tensor, previous: Tensor, clicks: Tensor) -> Tensor:
         """Probability of the mask after both networks, (B, 1, S, S)."""
@@ -94,8 +96,8 @@ class FineStage(ZoomStage):
 
     coarse: CSFPN
 
-    def __init__(self, coarse: CSFPN, precision: str) -> None:
-        super().__init__(precision)
+    def __init__(self, coarse: CSFPN, config: TrainingConfig) -> None:
+        super().__init__(config)
         self.model = deepcopy(coarse)
         self.coarse = coarse.eval()
 
@@ -106,11 +108,13 @@ class FineStage(ZoomStage):
 class PromptedStage(ZoomStage):
     """The network after a `PromptedViT`, which is kept as it is, and looks once at a view for all its clicks.
 
-    Regions are shown at half the side of the view: in use, too, the look is at larger images.
+    The look is at views of twice the side at which regions are shown: in use, too, it sees larger images.
     """
 
+    view_scale = 2
+
     def __init__(self, model: CSFPN, prompted: PromptedViT, config: TrainingConfig) -> None:
-        super().__init__(config.precision, config.size // 2)
+        super().__init__(config)
         self.model = model
         self._prompted = prompted
         self._seen: tuple[Tensor, Tensor] | None = None
@@ -131,13 +135,14 @@ def build_stage(model: CSFPN, config: TrainingConfig) -> CoarseStage | ZoomStage
         TrainingError: views that the prompted network cannot look at.
     """
     if model.prompted is not None:
-        if config.size % STRIDE:
+        if config.size * PromptedStage.view_scale % STRIDE:
             raise TrainingError(
-                f"size is {config.size}; a prompted network looks at views of multiples of {STRIDE} pixels"
+                f"size is {config.size}; twice as much is looked at, in cells of {STRIDE} pixels: "
+                "give a multiple of 8"
             )
         return PromptedStage(model, model.prompted, config)
     if config.stage == "fine":
-        return FineStage(model, config.precision)
+        return FineStage(model, config)
     if model.config.cascade == FINETUNED:
         # its fine network was made for the masks of the network as it was
         model.config = replace(model.config, cascade="shared")
