@@ -113,6 +113,12 @@ class Canvas:
         kept = [one for one in self.patches if one.window.within(patch.window) != one.window]
         return replace(self, patches=(*kept, patch))
 
+    def averaged(self, patch: Patch) -> "Canvas":
+        """The mean of what the topmost patch shows and of another one, as fine as the topmost."""
+        crop = self.patches[-1].crop
+        mean = (self.view(crop) + replace(self, patches=(patch,)).view(crop)) / 2
+        return self.painted(Patch.of(crop, mean[0, 0].numpy()))
+
     def clipped(self, window: Window) -> "Canvas":
         """Zero outside of a window."""
         parts = [(patch, patch.window.within(window)) for patch in self.patches]

@@ -30,6 +30,7 @@ __all__ = [
     "evaluate",
     "intersection_over_union",
     "label",
+    "prepared",
 ]
 
 KEPT_MASKS = (1, 5)
@@ -60,6 +61,11 @@ class BatchSegmenter(Protocol):
     def predict_batch(self, requests: Sequence[Request]) -> list[Prediction]:
         """One prediction a request, in their order; images may differ in size."""
         ...
+
+
+def prepared(segmenter: object, image: Image) -> Image | PreparedImage:
+    """An image as a segmenter likes it best for several requests."""
+    return segmenter.prepare(image) if isinstance(segmenter, PreparingSegmenter) else image
 
 
 def evaluate(
@@ -124,10 +130,8 @@ class _Session:
     ) -> None:
         self.index = index
         self._sample = sample
-        self._image: Image | PreparedImage = sample.image
         started = time.perf_counter()
-        if isinstance(segmenter, PreparingSegmenter):
-            self._image = segmenter.prepare(sample.image)
+        self._image = prepared(segmenter, sample.image)
         self._preparing = time.perf_counter() - started
         self._max_clicks = max_clicks
         self._stop = stop

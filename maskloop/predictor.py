@@ -32,7 +32,7 @@ from maskloop.crops import (
 from maskloop.engines import Engine, open_engine
 from maskloop.errors import CheckpointError, ClickError, ImageError, MaskError
 from maskloop.folding import fold
-from maskloop.look import Look, check_protocol
+from maskloop.look import Features, Look, check_protocol, stack_prompts
 from maskloop.model.csfpn import MASK_THRESHOLD
 from maskloop.protocols import PROTOCOLS, Pass
 
@@ -49,15 +49,13 @@ class PreparedImage:
     overview: Tensor
     """The whole image as `crop` shows it to the network."""
     crop: Crop
-    features: Tensor | None = None
-    """What a look at the whole image found, where the checkpoint begins with one."""
-    sha256: str = ""
-    """Of the weights that found it; others have no use for it."""
+    features: Features | None = None
+    """What a first look found, where the checkpoint begins with one."""
 
     @property
     def nbytes(self) -> int:
         """Bytes of the pixels, of the overview and of its features."""
-        features = 0 if self.features is None else self.features.nbytes
+        features = 0 if self.features is None else self.features.values.nbytes
         return self.image.nbytes + self.overview.nbytes + features
 
     def view(self, crop: Crop) -> Tensor:
@@ -136,6 +134,10 @@ class _Job:
     image: Image | PreparedImage
     clicks: Sequence[Click]
     box: Box | None
+    given: Sequence[Click]
+    """The clicks without one that the box stands for."""
+    boxed: bool
+    """Whether all that is known before the first pass is the box."""
     start: Canvas
     canvas: Canvas
 
@@ -148,12 +150,19 @@ class _Job:
         """What a crop shows of the image."""
         return self.image.view(crop) if isinstance(self.image, PreparedImage) else crop.image(self.image)
 
-    def features(self, look: Look, crop: Crop) -> Tensor:
-        """What a look at the whole image finds, or found when the image was prepared."""
-        image = self.image
-        if isinstance(image, PreparedImage) and (image.crop, image.sha256) == (crop, look.sha256):
-            return cast(Tensor, image.features)
-        return look.encode(self.view(crop))
+    def prompts(self, crop: Crop) -> tuple[list[Click], list[Click]]:
+        """Clicks, and the corners of the box, in coordinates of what a crop shows."""
+        corners = []
+        if self.box is not None:
+            top, left, bottom, right = self.box
+            corners = crop.clicks([Click(top, left), Click(bottom - 1, right - 1)])
+        return crop.clicks(self.given), corners
+
+    def features(self, look: Look) -> Features:
+        """What a look finds, or found when the image was prepared."""
+        if isinstance(self.image, PreparedImage):
+            return look.features(self.image.image, self.image.features)
+        return look.features(self.image)
 
 
 class Predictor:
@@ -189,11 +198,10 @@ class Predictor:
         self._look = None
         if folded.prompted is not None:
             check_protocol(name)
-            self._look = Look(folded.prompted, checkpoint.sha256, engine)
+            self._look = Look(folded.prompted, config.overview_side, checkpoint.sha256, engine)
         self._fine = self._coarse if checkpoint.fine is None else open_engine(fold(checkpoint.fine), engine)
         self.engine = self._coarse.name
         self._long_side = long_side or config.long_side
-        self._overview_side = self._long_side if self._look is None else config.overview_side
         self.sha256 = checkpoint.sha256
         self.version = f"{checkpoint.name}-{checkpoint.sha256[:8]}"
         if protocol is not None:
@@ -217,23 +225,18 @@ class Predictor:
             ImageError: not (H, W, 3) uint8 RGB.
         """
         crop = self._whole(*_check_image(image))
-        overview = crop.image(image)
-        if self._look is None:
-            return PreparedImage(image, overview, crop)
-        return PreparedImage(image, overview, crop, self._look.encode(overview), self.sha256)
+        features = None if self._look is None else self._look.features(image)
+        return PreparedImage(image, crop.image(image), crop, features)
 
     def warm_up(self) -> None:
         """Run the network once at each size that it can be shown, so that no click waits for memory or plans.
 
-        A network that looks at whole images runs at its largest size alone.
+        A first look, which knows many sizes, is had at the largest alone.
         Whole images at their own size (a `native` protocol) are left out: they may have any.
         """
-        sides = {self._zoom_side}
-        if self._look is not None:  # of its many sizes the largest, for the memory that it takes
-            whole = self.prepare(np.zeros((self._overview_side, self._overview_side, 3), np.uint8))
-            self.predict(whole, [Click(0, 0)])
-        elif not self.protocol.native:
-            sides.add(self._long_side)
+        sides = {self._zoom_side} if self.protocol.native else {self._long_side, self._zoom_side}
+        if self._look is not None:
+            self.predict(np.zeros((self._look.side, self._look.side, 3), np.uint8), [Click(0, 0)])
         for height, width in sorted({size for side in sides for size in network_sizes(side)}):
             image, previous = torch.zeros(1, 3, height, width), torch.zeros(1, 1, height, width)
             for engine in {self._coarse, self._fine}:
@@ -265,6 +268,8 @@ class Predictor:
         """Predict several masks at once; crops of one size go through the network together."""
         jobs = [_job(request) for request in requests]
         active = [job for job in jobs if not job.hopeless]
+        if self._look is not None:
+            _look_first(self._look, active)
         for kind in self.protocol.passes:
             self._run([(job, crop) for job in active if (crop := self._crop(kind, job)) is not None], kind)
         return [
@@ -288,7 +293,7 @@ class Predictor:
             if prepared.features is None:
                 maps = self._encoder(self._encoder.stem(prepared.overview))
             else:
-                maps = [prepared.features]
+                maps = [prepared.features.values]
             pooled = [pool for one in maps for pool in (one.mean((0, 2, 3)), one.std((0, 2, 3)))]
         return np.asarray(torch.cat(pooled).numpy(), np.float32)
 
@@ -298,7 +303,7 @@ class Predictor:
 
     def _whole(self, height: int, width: int) -> Crop:
         """The region of the pass over the whole image."""
-        return full_region(height, width, max(height, width) if self.protocol.native else self._overview_side)
+        return full_region(height, width, max(height, width) if self.protocol.native else self._long_side)
 
     def _crop(self, kind: Pass, job: _Job) -> Crop | None:
         """The region of a pass; None where there is nothing to do."""
@@ -321,30 +326,46 @@ class Predictor:
         for job, crop in work:
             groups[crop.height, crop.width].append((job, crop))
         for group in groups.values():
-            previous = torch.cat([job.canvas.view(crop) for job, crop in group])
+            image = torch.cat([job.view(crop) for job, crop in group])
+            # a whole image is seen as it was before the click, also where a look has answered meanwhile
+            befores = [job.start if kind == "full" else job.canvas for job, _ in group]
+            previous = torch.cat([one.view(crop) for one, (_, crop) in zip(befores, group, strict=True)])
             clicks = stack_clicks([crop.clicks(job.clicks) for job, crop in group])
-            if kind == "full" and self._look is not None:
-                features = torch.cat([job.features(self._look, crop) for job, crop in group])
-                result = self._look.answer(features, previous, clicks).sigmoid()
-            else:
-                image = torch.cat([job.view(crop) for job, crop in group])
-                result = self._logits(engine, image, previous, clicks).sigmoid()
+            result = self._logits(engine, image, previous, clicks).sigmoid()
             for (job, crop), item in zip(group, result, strict=True):
+                patch = Patch.of(crop, item[0].numpy().copy())
+                if kind == "full" and self._look is not None:
+                    job.canvas = job.canvas.averaged(patch)
+                    continue
                 # RITM's answer is the zoomed region alone; elsewhere the pass before has had a look
                 onto = Canvas(*job.start.shape) if kind == "ritm" else job.canvas
-                job.canvas = onto.painted(Patch.of(crop, item[0].numpy().copy()))
+                job.canvas = onto.painted(patch)
 
     def _logits(self, engine: Engine, image: Tensor, previous: Tensor, clicks: Tensor) -> Tensor:
-        """Mask logits (B, 1, h, w), averaged with the mirrored ones where the protocol says so.
-
-        What a `Look` answers is not mirrored: it would have to encode each image twice.
-        """
+        """Mask logits (B, 1, h, w), averaged with the mirrored ones where the protocol says so."""
         logits = engine(image, previous, clicks)
         if not self.protocol.flip:
             return logits
         rows, cols, signs = clicks.unbind(-1)
         mirrored = torch.stack([rows, image.shape[-1] - 1 - cols, signs], dim=-1)
         return (logits + engine(image.flip(-1), previous.flip(-1), mirrored).flip(-1)) / 2
+
+
+def _look_first(look: Look, jobs: Sequence[_Job]) -> None:
+    """Paint what a look answers; of images that it is shown at one size, together.
+
+    It knows boxes: it is given their corners, where our network is shown a filled box as a rough mask.
+    """
+    groups: dict[torch.Size, list[tuple[_Job, Features]]] = defaultdict(list)
+    for job in jobs:
+        features = job.features(look)
+        groups[features.values.shape].append((job, features))
+    for group in groups.values():
+        views = [job.start.view(features.crop) * (not job.boxed) for job, features in group]
+        prompts = stack_prompts(*zip(*(job.prompts(features.crop) for job, features in group), strict=True))
+        result = look.answer([features for _, features in group], torch.cat(views), prompts)
+        for (job, features), item in zip(group, result, strict=True):
+            job.canvas = job.canvas.painted(Patch.of(features.crop, item[0].numpy().copy()))
 
 
 def _job(request: Request) -> _Job:
@@ -354,10 +375,11 @@ def _job(request: Request) -> _Job:
     clicks, box, start = request.clicks, request.box, Canvas(height, width)
     if request.previous is not None:
         start = _check_previous(request.previous, height, width)
+    boxed = box is not None and not start.any()
     if box is not None:
         box = _check_box(box, height, width)
         clicks, start = _with_box(box, clicks, start)
-    return _Job(request.image, clicks, box, start, start)
+    return _Job(request.image, clicks, box, request.clicks, boxed, start, start)
 
 
 def _check_image(image: Image) -> tuple[int, int]:

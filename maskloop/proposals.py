@@ -13,9 +13,9 @@ import numpy as np
 
 from maskloop.arrays import Image, Mask, Plane
 from maskloop.clicks import Click, next_click
-from maskloop.evaluation import BatchSegmenter
+from maskloop.evaluation import BatchSegmenter, prepared
 from maskloop.metrics import intersection_over_union
-from maskloop.predictor import Prediction, Request
+from maskloop.predictor import Prediction, PreparedImage, Request
 
 Item = TypeVar("Item")
 
@@ -60,13 +60,14 @@ def propose(segmenter: BatchSegmenter, image: Image, config: ProposalConfig | No
     config = config or ProposalConfig()
     height, width = image.shape[:2]
     found: list[_Candidate] = []
+    shown = prepared(segmenter, image)
     for clicks in _batches(grid_clicks(height, width, config.grid), config.batch):
-        predictions = segmenter.predict_batch([Request(image, [click]) for click in clicks])
+        predictions = segmenter.predict_batch([Request(shown, [click]) for click in clicks])
         for click, prediction in zip(clicks, predictions, strict=True):
             candidate = _judge(prediction, click, config)
             found += [] if candidate is None else [candidate]
     distinct = _without_duplicates(found, config.overlap)
-    stable = _confirmed(segmenter, image, distinct, config)
+    stable = _confirmed(segmenter, shown, (height, width), distinct, config)
     return [_proposal(candidate, height, width) for candidate in stable]
 
 
@@ -154,15 +155,18 @@ def _without_duplicates(candidates: Sequence[_Candidate], overlap: float) -> lis
 
 
 def _confirmed(
-    segmenter: BatchSegmenter, image: Image, candidates: Sequence[_Candidate], config: ProposalConfig
+    segmenter: BatchSegmenter,
+    shown: Image | PreparedImage,
+    size: tuple[int, int],
+    candidates: Sequence[_Candidate],
+    config: ProposalConfig,
 ) -> list[_Candidate]:
-    """The first `limit` candidates that a click at their centre finds again."""
-    height, width = image.shape[:2]
+    """The first `limit` candidates that a click at their centre finds again, in an image of this size."""
     confirmed: list[_Candidate] = []
     for group in _batches(candidates, config.batch):
-        predictions = segmenter.predict_batch([Request(image, [one.centre()]) for one in group])
+        predictions = segmenter.predict_batch([Request(shown, [one.centre()]) for one in group])
         for candidate, prediction in zip(group, predictions, strict=True):
-            mask = _proposal(candidate, height, width).mask
+            mask = _proposal(candidate, *size).mask
             agreement = intersection_over_union(prediction.mask, mask)
             if agreement >= config.agreement:
                 confirmed.append(replace(candidate, score=candidate.score * agreement))

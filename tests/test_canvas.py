@@ -111,6 +111,17 @@ def test_painted__hidden_patches_are_dropped() -> None:
     assert both.painted(whole).patches == (whole,)
 
 
+def test_averaged__as_fine_as_the_topmost() -> None:
+    fine = patch(Crop(0, 0, HEIGHT, WIDTH, 150, 200))
+    slope = np.tile(np.linspace(0, 1, 64, dtype=np.float32), (48, 1))
+    coarse = Patch.of(Crop(0, 0, HEIGHT, WIDTH, 48, 64), slope)
+    mean = Canvas(HEIGHT, WIDTH).painted(fine).averaged(coarse)
+    (only,) = mean.patches
+    assert only.crop == fine.crop
+    pixels = [Canvas(HEIGHT, WIDTH).painted(one).render() for one in (fine, coarse)]
+    np.testing.assert_allclose(mean.render(), (pixels[0] + pixels[1]) / 2, atol=0.01)
+
+
 def test_any() -> None:
     crop = Crop(0, 0, HEIGHT, WIDTH, 64, 96)
     assert not Canvas(HEIGHT, WIDTH).any()

@@ -84,6 +84,29 @@ def test_predict_batch__each_as_if_alone(predictor: Predictor) -> None:
         np.testing.assert_allclose(answer.probability, alone.probability, atol=1e-4)
 
 
+def test_predict__a_box_is_given_by_its_corners(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = []
+    decode = PromptedViT.decode
+
+    def note(
+        self: PromptedViT, features: torch.Tensor, previous: torch.Tensor, clicks: torch.Tensor
+    ) -> torch.Tensor:
+        given.append((previous.any().item(), clicks[0].tolist()))
+        return decode(self, features, previous, clicks)
+
+    monkeypatch.setattr(PromptedViT, "decode", note)
+    predictor = Predictor(checkpoint, engine="torch")
+    image = np.zeros((64, 96, 3), np.uint8)  # shown as it is
+    predictor.predict(image, [], box=(10, 20, 50, 70))
+    assert given.pop() == (False, [[0, 0, 0], [10, 20, 2], [49, 69, 3]])
+    predictor.predict(image, [Click(30, 40)], np.ones((64, 96), np.float32), box=(10, 20, 50, 70))
+    assert given.pop() == (True, [[30, 40, 1], [10, 20, 2], [49, 69, 3]])
+    predictor.predict(image, [Click(30, 40)])
+    assert given.pop() == (False, [[30, 40, 1], [0, 0, 0], [0, 0, 0]])
+
+
 def test_engines__same_masks(checkpoint: Checkpoint, predictor: Predictor) -> None:
     fast = Predictor(checkpoint, engine="onnxruntime")
     for image in (IMAGE, IMAGE.transpose(1, 0, 2).copy(), IMAGE[:, :90].copy()):

@@ -226,31 +226,33 @@ def test_train__coarse_stage_drops_the_fine_network(shard: Path, tmp_path: Path)
     assert (checkpoint.fine, checkpoint.model.config.cascade) == (None, "shared")
 
 
-def test_train__prompted_network_is_looked_with_and_kept(shard: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("stage", ["coarse", "fine"])
+def test_train__prompted_network_is_kept(shard: Path, tmp_path: Path, stage: str) -> None:
     def start() -> CSFPN:
         torch.manual_seed(1)
         return CSFPN(replace(SMALL, cascade="prompted", overview_side=96))
 
-    corpus = Corpus.read(shard)
-    out = tmp_path / "out"
-    train(start(), corpus, out, settings(4), progress=False)
-    trained = load_checkpoint(out).model
+    looks = []
+    model, out = start(), tmp_path / "out"
+    model.prompted.mask_decoder.register_forward_hook(lambda *_: looks.append(1))
+    train(model, Corpus.read(shard), out, settings(3, stage=stage), progress=False)
+    assert bool(looks) == (stage == "fine")
     save_checkpoint(start(), tmp_path / "start", "start", {})
-    begun = load_checkpoint(tmp_path / "start").model
+    begun, trained = (load_checkpoint(folder).model for folder in (tmp_path / "start", out))
+    assert trained.config == begun.config
     for name, value in begun.prompted.state_dict().items():
         assert torch.equal(trained.prompted.state_dict()[name], value), name
-    assert not torch.equal(
-        trained.state_dict()["head.layers.1.weight"], begun.state_dict()["head.layers.1.weight"]
-    )
-    run = Run(start(), settings(4))
+    weight = "head.layers.1.weight"
+    assert not torch.equal(trained.state_dict()[weight], begun.state_dict()[weight])
+    run = Run(start(), settings(3, stage=stage))
     assert run.resume(out)
-    assert run.step == 4
+    assert run.step == 3
 
 
 def test_train__size_that_a_prompted_network_cannot_look_at() -> None:
     model = CSFPN(replace(SMALL, cascade="prompted"))
     with pytest.raises(TrainingError, match=r"size is 68; twice as much is looked at.* a multiple of 8"):
-        Run(model, replace(settings(1), size=68))
+        Run(model, replace(settings(1, stage="fine"), size=68))
 
 
 def interaction(batch: int = 2) -> Interaction:

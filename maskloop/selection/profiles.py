@@ -17,6 +17,7 @@ import numpy.typing as npt
 from maskloop.arrays import Image, Mask, Plane
 from maskloop.canvas import Canvas
 from maskloop.clicks import Click
+from maskloop.evaluation import prepared
 from maskloop.metrics import intersection_over_union
 from maskloop.model.csfpn import MASK_THRESHOLD
 from maskloop.predictor import Prediction, Request
@@ -89,8 +90,9 @@ def profile(segmenter: Describer, image: Image, config: ProbeConfig | None = Non
     places = grid_clicks(height, width, config.grid)
     pairs = [(click, _missed(click, number, height, width, config)) for number, click in enumerate(places)]
     rows, entropies = [], []
+    shown = prepared(segmenter, image)
     for part in _batches(pairs, max(1, config.batch // 2)):
-        answers = segmenter.predict_batch([Request(image, [click]) for pair in part for click in pair])
+        answers = segmenter.predict_batch([Request(shown, [click]) for pair in part for click in pair])
         for number, (click, _) in enumerate(part):
             first, second = answers[2 * number], answers[2 * number + 1]
             probability = first.probability

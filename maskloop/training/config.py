@@ -21,13 +21,13 @@ class TrainingConfig:
     name: str = "default"
     stage: str = "coarse"
     """`coarse`: one network, shown whole views and zoomed ones. `fine`: a second network for the zoomed
-    region, which starts as a copy of the first; the first is kept as it is."""
+    region, which starts as a copy of the first; the first is kept as it is. In a prompted cascade `fine` is
+    with the masks that the look makes of the views, `coarse` without the look, which is kept either way."""
     steps: int = 1000
     batch: int = 8
     """Views a step, over all processes."""
     size: int = 192
-    """Side of the square views in pixels as the network sees them; a prompted cascade looks at views of twice
-    that side."""
+    """Side of the square views in pixels as the network sees them; the look is at views of twice that."""
     learning_rate: float | None = None
     """Peak; without it 5e-4, in the fine stage 5e-5: with the 5e-7 of the official code the fine network
     could hardly leave the coarse one."""

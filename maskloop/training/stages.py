@@ -134,19 +134,19 @@ def build_stage(model: CSFPN, config: TrainingConfig) -> CoarseStage | ZoomStage
     Raises:
         TrainingError: views that the prompted network cannot look at.
     """
-    if model.prompted is not None:
-        if config.size * PromptedStage.view_scale % STRIDE:
-            raise TrainingError(
-                f"size is {config.size}; twice as much is looked at, in cells of {STRIDE} pixels: "
-                "give a multiple of 8"
-            )
-        return PromptedStage(model, model.prompted, config)
-    if config.stage == "fine":
+    if config.stage == "coarse":
+        if model.config.cascade == FINETUNED:
+            # its fine network was made for the masks of the network as it was
+            model.config = replace(model.config, cascade="shared")
+        return CoarseStage(model, config.precision)
+    if model.prompted is None:
         return FineStage(model, config)
-    if model.config.cascade == FINETUNED:
-        # its fine network was made for the masks of the network as it was
-        model.config = replace(model.config, cascade="shared")
-    return CoarseStage(model, config.precision)
+    if config.size * PromptedStage.view_scale % STRIDE:
+        raise TrainingError(
+            f"size is {config.size}; twice as much is looked at, in cells of {STRIDE} pixels: "
+            "give a multiple of 8"
+        )
+    return PromptedStage(model, model.prompted, config)
 
 
 def forward(model: CSFPN, image: Tensor, previous: Tensor, clicks: Tensor, precision: str) -> Logits:

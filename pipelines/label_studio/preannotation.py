@@ -18,7 +18,7 @@ import numpy as np
 
 from maskloop.arrays import Image, Mask
 from maskloop.errors import MaskError, MaskloopError
-from maskloop.evaluation import BatchSegmenter
+from maskloop.evaluation import BatchSegmenter, prepared
 from maskloop.images import decode_image
 from maskloop.predictor import Predictor, Request
 from maskloop.proposals import ProposalConfig, propose
@@ -318,7 +318,8 @@ def _store(client: LabelStudio, project: int, predictions: list[dict[str, Any]],
 def _from_boxes(model: Model, image: Image, task: Task) -> list[Found]:
     """One mask for each rectangle that a person or a detector stored; the empty ones are left out."""
     boxes = list(dict.fromkeys(_boxes(task, *image.shape[:2])))
-    predictions = model.segmenter.predict_batch([Request(image, [], box=box) for _, box in boxes])
+    shown = prepared(model.segmenter, image) if boxes else image
+    predictions = model.segmenter.predict_batch([Request(shown, [], box=box) for _, box in boxes])
     drawn = [(label, *one.drawn()) for (label, _), one in zip(boxes, predictions, strict=True)]
     return [Found(mask, label, score) for label, mask, score in drawn if mask.any()]
 

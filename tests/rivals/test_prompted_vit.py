@@ -12,12 +12,13 @@ from torch.nn import functional as F
 
 from maskloop.checkpoint import load_checkpoint
 from maskloop.clicks import Click, stack_clicks
+from maskloop.look import stack_prompts
 from maskloop.metrics import intersection_over_union
 from maskloop.model.prompted import PromptedViT
 from maskloop.predictor import Predictor
 from maskloop.prompting import main
 from maskloop.rivals.packages import package_folder
-from maskloop.rivals.sam import DISTRIBUTION, PACKAGE, SIDE
+from maskloop.rivals.sam import DISTRIBUTION, PACKAGE, SIDE, prompt
 from tests.rivals.test_sam import COIN_MASKS, COINS
 
 WEIGHTS = package_folder(PACKAGE, DISTRIBUTION) / "checkpoints" / "mobile_sam.pt"
@@ -47,6 +48,30 @@ def test_answers_are_those_of_mobile_sam(network, mobile_sam):
         np.testing.assert_allclose(ours.numpy(), theirs, atol=1e-4)
         assert 0.001 < (theirs > 0.5).mean() < 0.5
         previous = np.array(theirs)
+
+
+@pytest.mark.parametrize("clicks", [[], [Click(150.0, 160.0)]], ids=["box alone", "box and click"])
+def test_box_is_answered_as_by_mobile_sam(network, mobile_sam, clicks):
+    image = cv2.resize(COINS, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
+    features = network.encode(torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255)
+    corners = [Click(100.0, 110.0), Click(220.0, 205.0)]
+    prompts = stack_prompts([clicks], [corners])
+    ours = network.decode(features, torch.zeros(1, 1, SIDE, SIDE), prompts)
+    with torch.inference_mode():
+        sparse, dense = mobile_sam._model.prompt_encoder(
+            points=prompt(clicks, SIDE, SIDE) if clicks else None,
+            boxes=torch.tensor([[110.0, 100.0, 205.0, 220.0]]),
+            masks=None,
+        )
+        theirs, _ = mobile_sam._model.mask_decoder(
+            image_embeddings=features,
+            image_pe=mobile_sam._model.prompt_encoder.get_dense_pe(),
+            sparse_prompt_embeddings=sparse,
+            dense_prompt_embeddings=dense,
+            multimask_output=False,
+        )
+    torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=1e-3)
+    assert 0.001 < (theirs > 0).float().mean() < 0.5
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +108,15 @@ def test_prompting__finds_coins_that_are_clicked_once(folder):
         rows, cols = np.nonzero(mask)
         answer = predictor.predict(image, [Click(float(rows.mean()), float(cols.mean()))])
         assert intersection_over_union(answer.mask, mask) > 0.9
+
+
+def test_prompting__finds_coins_in_boxes(folder):
+    predictor = Predictor.load(folder)
+    image = predictor.prepare(COINS)
+    for mask in COIN_MASKS[:4]:
+        rows, cols = np.nonzero(mask)
+        box = (rows.min(), cols.min(), rows.max() + 1, cols.max() + 1)
+        assert intersection_over_union(predictor.predict(image, [], box=box).mask, mask) > 0.9
 
 
 def test_prompting__once_more_with_another_look(folder, tmp_path):
