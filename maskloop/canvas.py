@@ -114,10 +114,10 @@ class Canvas:
         return replace(self, patches=(*kept, patch))
 
     def averaged(self, patch: Patch) -> "Canvas":
-        """The mean of what the topmost patch shows and of another one, as fine as the topmost."""
-        crop = self.patches[-1].crop
-        mean = (self.view(crop) + replace(self, patches=(patch,)).view(crop)) / 2
-        return self.painted(Patch.of(crop, mean[0, 0].numpy()))
+        """With the topmost patch replaced by the mean of it and another one, as fine as it was."""
+        top = self.patches[-1]
+        other = replace(self, patches=(patch,)).view(top.crop)[0, 0].numpy()
+        return self.painted(replace(top, values=(top.values + other) / 2))
 
     def clipped(self, window: Window) -> "Canvas":
         """Zero outside of a window."""

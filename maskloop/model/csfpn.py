@@ -47,7 +47,7 @@ class ModelConfig:
     fusion: Literal["early", "late"] = "early"
     """Where the previous mask and the disks of the clicks come in: `early`, before the encoder (RITM and the
     paper). `late`, after it, at stride 2: encoder and decoder see the image alone, so that one run of them
-    would do for all clicks on a view. Measured in docs/training.md; nothing keeps those maps yet."""
+    would do for all clicks on a view; nothing keeps those maps. Measured in docs/training.md."""
     sgn: bool = True
     """Propagate clicks on the semantic map."""
     hires: Literal["none", "fuse", "fuse_sgn", "hsgn"] = "hsgn"
