@@ -39,7 +39,7 @@ from ml_backend.settings import Settings
 from pipelines.data.samples import load_samples
 
 HEIGHT, WIDTH = 3000, 4000
-STAGES = ("parse", "fetch", "queue", "predict", "encode")
+STAGES = ("parse", "fetch", "queue", "prepare", "predict", "encode")
 RADII = (45, 150)
 """Of the stored masks in pixels: a hundred take 1.8 MB of JSON, and twice that."""
 

@@ -107,7 +107,9 @@ class Finder:
             return None
         prepared = self._prepared.get(question.image)
         if prepared is None:
-            prepared = self._prepared[question.image] = served.predictor.prepare(question.image.pixels)
+            with self._telemetry.stage("prepare"):
+                prepared = served.predictor.prepare(question.image.pixels)
+            self._prepared[question.image] = prepared
         session = Session(
             prepared,
             question.image.sha256,

@@ -24,6 +24,7 @@ _STAGES: dict[Stage, str] = {
     "parse": "read the request",
     "fetch": "get the image",
     "queue": "wait for the network",
+    "prepare": "look at a new image",
     "predict": "run the network",
     "encode": "write the mask",
     "total": "the whole click",

@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector
 
 from ml_backend.redaction import Redaction
 
-Stage = Literal["parse", "fetch", "queue", "predict", "encode", "total"]
+Stage = Literal["parse", "fetch", "queue", "prepare", "predict", "encode", "total"]
 Outcome = Literal["answered", "nothing", "superseded", "rejected", "failed"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)

@@ -216,7 +216,7 @@ def test_metrics__name_each_stage(start, wire):
         return (await client.get("/metrics")).text
 
     text = start().run(ask)
-    for stage in ("parse", "fetch", "queue", "predict", "encode", "total"):
+    for stage in ("parse", "fetch", "queue", "prepare", "predict", "encode", "total"):
         assert f'stage="{stage}"' in text
 
 
