@@ -4,9 +4,10 @@
         --checkpoints checkpoints/default --sides 192 256 320 384 --plot docs/pictures/pareto.svg
 
 A variant is a checkpoint under a protocol at a longer side of the network's view. Each is measured once and
-leaves a result file in `--out`; what is there is not measured again. Milliseconds are medians over the clicks
-of that evaluation, one object at a time: the first click with what is prepared for the image, and those that
-follow. They are of the machine and the moment, so run it where nothing else runs.
+leaves a result file in `--out`; what is there is not measured again, and all that is there is drawn, so that
+other checkpoints may be measured by other calls. Milliseconds are medians over the clicks of that evaluation,
+one object at a time: the first click with what is prepared for the image, and those that follow. They are of
+the machine and the moment, so run it where nothing else runs.
 """
 
 import argparse
@@ -132,7 +133,7 @@ def draw(table: pd.DataFrame, out: Path) -> None:
             axes.set_ylabel(f"clicks to IoU 0.{statistic[-2:]}")
             axes.set_xlabel(f"milliseconds of {name}, median")
         handles, labels = panels.flat[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=4)
+        figure.legend(handles, labels, loc="outside lower center", ncols=2)
         figure.savefig(out, dpi=110, facecolor="white")
 
 
@@ -161,17 +162,32 @@ def _points(axes: Axes, table: pd.DataFrame, time: str, statistic: str) -> None:
     axes.grid(alpha=0.15)
 
 
+def named(report: Report) -> dict[str, str]:
+    """`kind` is what is drawn as one line, `label` names a point on it: the side, or a rival's name."""
+    version, _, side = report.model.rpartition("+")
+    if side.isdigit():
+        return {"kind": version, "label": side}
+    return {"kind": report.model, "label": report.model.partition("-")[0]}
+
+
 def measure_all(
     variants: Iterable[Variant], rivals: Iterable[str], samples: Samples, dataset: str, out: Path
 ) -> Iterator[dict[str, object]]:
-    """A row each; `kind` is what is drawn as one line, `label` names a point on it."""
+    """A row each."""
     for variant in variants:
         report = measured(variant.open(), samples, dataset, out)
-        version, _, side = report.model.rpartition("+")
-        yield row(report) | {"kind": version, "label": side}
+        yield row(report) | named(report)
     for name in rivals:
         report = measured(open_segmenter(name), samples, dataset, out)
-        yield row(report) | {"kind": report.model, "label": name}
+        yield row(report) | named(report)
+
+
+def table_of(out: Path) -> pd.DataFrame:
+    """The rows of all result files in a folder, those of one kind from the smallest side on."""
+    reports = [Report.read(file) for file in sorted(out.glob("*.json"))]
+    table = pd.DataFrame([row(report) | named(report) for report in reports])
+    sides = pd.to_numeric(table["label"], errors="coerce")
+    return table.assign(side=sides).sort_values(["kind", "side"], ignore_index=True).drop(columns="side")
 
 
 def main() -> None:
@@ -191,14 +207,12 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     samples = open_dataset("parquet", given.data).spread(given.objects)
     variants = [Variant(*values) for values in product(given.checkpoints, given.protocols, given.sides)]
-    rows = []
     for figures in measure_all(variants, given.rivals, samples, given.data.stem, given.out):
-        rows.append(figures)
-        pd.DataFrame(rows).to_csv(given.out / "pareto.csv", index=False)
         print(
             " ".join(f"{value:.2f}" if isinstance(value, float) else str(value) for value in figures.values())
         )
-    table = pd.DataFrame(rows)
+    table = table_of(given.out)
+    table.to_csv(given.out / "pareto.csv", index=False)
     for statistic, time in product(STATISTICS, TIMES):
         print(f"{statistic}, {TIMES[time]}: {', '.join(front(table, time, statistic)['model'])}")
     if given.plot:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from benchmarks.pareto import STATISTICS, TIMES, Variant, draw, front, measure_all, measured, row
+from benchmarks.pareto import STATISTICS, TIMES, Variant, draw, front, measure_all, measured, row, table_of
 from maskloop.checkpoint import load_checkpoint, save_checkpoint
 from maskloop.datasets import open_dataset
 from maskloop.errors import EvaluationError
@@ -56,7 +56,11 @@ def test_measure_all__once_each(start: Path, tmp_path: Path) -> None:
     assert again == first, "times included, so nothing was measured again"
     with pytest.raises(EvaluationError, match=r"on 2 objects, wanted is small-\w+\+single\+64 on 1"):
         list(measure_all(variants, [], samples.spread(1), "discs", tmp_path / "out"))
-    draw(pd.DataFrame(first), tmp_path / "pareto.svg")
+    table = table_of(tmp_path / "out")
+    assert sorted(table["model"]) == sorted(str(figures["model"]) for figures in first)
+    ours = table[table["kind"].str.endswith("+csfpn")]
+    assert ours["label"].tolist() == ["64", "96"]
+    draw(table, tmp_path / "pareto.svg")
     assert "grabcut" in (tmp_path / "pareto.svg").read_text()
     assert (len(STATISTICS), len(TIMES)) == (2, 2)
 
