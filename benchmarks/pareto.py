@@ -11,7 +11,7 @@ the machine and the moment, so run it where nothing else runs.
 """
 
 import argparse
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -25,13 +25,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from benchmarks.kept import kept
-from maskloop.arrays import Image, Plane
 from maskloop.checkpoint import load_checkpoint
-from maskloop.clicks import Click
 from maskloop.datasets import Samples, open_dataset
 from maskloop.evaluation import Segmenter, evaluate
 from maskloop.intervals import interval
-from maskloop.predictor import Prediction, Predictor, PreparedImage
+from maskloop.predictor import Predictor
 from maskloop.results import Report
 from maskloop.rivals import open_segmenter
 from pipelines.report.plots import COLOURS, MARKERS, STYLE
@@ -52,29 +50,10 @@ class Variant:
     protocol: str
     side: int
 
-    def open(self) -> "Served":
+    def open(self) -> Predictor:
         predictor = Predictor(load_checkpoint(self.checkpoint), long_side=self.side, protocol=self.protocol)
-        return Served(predictor, f"{predictor.version}+{self.side}")
-
-
-class Served:
-    """A predictor as the service asks it: an image is prepared at its first click."""
-
-    def __init__(self, predictor: Predictor, version: str) -> None:
-        self.version = version
-        self._predictor = predictor
-        self._pixels: Image | None = None
-        self._prepared: PreparedImage | None = None
-
-    def predict(self, image: Image, clicks: Sequence[Click], previous: Plane | None = None) -> Prediction:
-        """As `Predictor.predict`."""
-        if image is not self._pixels or self._prepared is None:
-            self._pixels, self._prepared = image, self._predictor.prepare(image)
-        return self._predictor.predict(self._prepared, clicks, previous)
-
-    def warm_up(self) -> None:
-        """As `Predictor.warm_up`."""
-        self._predictor.warm_up()
+        predictor.version += f"+{self.side}"
+        return predictor
 
 
 def measured(segmenter: Segmenter, samples: Samples, dataset: str, out: Path) -> Report:
@@ -82,7 +61,7 @@ def measured(segmenter: Segmenter, samples: Samples, dataset: str, out: Path) ->
     version = str(getattr(segmenter, "version", type(segmenter).__name__))
 
     def clicked() -> Report:
-        if isinstance(segmenter, Served):
+        if isinstance(segmenter, Predictor):
             segmenter.warm_up()
         return evaluate(segmenter, samples, stop=STOP, dataset=dataset)
 
@@ -103,7 +82,7 @@ def row(report: Report) -> dict[str, object]:
 
 
 def _first(report: Report) -> list[float]:
-    """Seconds of the first click on each image: later objects of an image find it prepared."""
+    """Seconds of the first click on each image: rivals keep what they made of it for its later objects."""
     seen: set[str] = set()
     seconds = []
     for item in report.objects:

@@ -5,11 +5,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from benchmarks.pareto import STATISTICS, TIMES, Variant, draw, front, measure_all, measured, row, table_of
-from maskloop.checkpoint import load_checkpoint, save_checkpoint
+from benchmarks.pareto import STATISTICS, TIMES, Variant, draw, front, measure_all, row, table_of
+from maskloop.checkpoint import save_checkpoint
 from maskloop.datasets import open_dataset
 from maskloop.errors import EvaluationError
-from maskloop.predictor import Predictor
 from tests.test_recipe_curve import report
 from tests.test_training import small_model, write_discs
 
@@ -63,11 +62,3 @@ def test_measure_all__once_each(start: Path, tmp_path: Path) -> None:
     draw(table, tmp_path / "pareto.svg")
     assert "grabcut" in (tmp_path / "pareto.svg").read_text()
     assert (len(STATISTICS), len(TIMES)) == (2, 2)
-
-
-def test_served__answers_of_the_predictor(start: Path, tmp_path: Path) -> None:
-    samples = open_dataset("parquet", write_discs(tmp_path), limit=2)
-    served = measured(Variant(start, "csfpn", 96).open(), samples, "discs", tmp_path / "out")
-    plain = Predictor(load_checkpoint(start), long_side=96, protocol="csfpn")
-    expected = measured(plain, samples, "discs", tmp_path / "plain")
-    assert [item.ious for item in served.objects] == [item.ious for item in expected.objects]
