@@ -17,12 +17,12 @@ import torch
 from torch import Tensor
 
 from maskloop.arrays import Image, Mask, Plane
+from maskloop.boxes import Box, box_corners, clip_box, fill_box, widen_box
 from maskloop.canvas import Canvas, Patch
 from maskloop.checkpoint import Checkpoint, load_checkpoint
 from maskloop.clicks import Click, check_clicks, stack_clicks
 from maskloop.crops import (
     Crop,
-    Window,
     focus_region,
     full_region,
     network_sizes,
@@ -30,15 +30,13 @@ from maskloop.crops import (
     zoom_region,
 )
 from maskloop.engines import Engine, open_engine
-from maskloop.errors import CheckpointError, ClickError, ImageError, MaskError
+from maskloop.errors import CheckpointError, ImageError, MaskError
 from maskloop.folding import fold
 from maskloop.look import Features, Look, check_protocol, stack_prompts
 from maskloop.model.csfpn import MASK_THRESHOLD
 from maskloop.protocols import PROTOCOLS, Pass
 
 ZOOM_THRESHOLD = 0.5
-
-Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -152,11 +150,8 @@ class _Job:
 
     def prompts(self, crop: Crop) -> tuple[list[Click], list[Click]]:
         """Clicks, and the corners of the box, in coordinates of what a crop shows."""
-        corners = []
-        if self.box is not None:
-            top, left, bottom, right = self.box
-            corners = crop.clicks([Click(top, left), Click(bottom - 1, right - 1)])
-        return crop.clicks(self.given), corners
+        corners = [] if self.box is None else box_corners(self.box)
+        return crop.clicks(self.given), crop.clicks(corners)
 
     def features(self, look: Look) -> Features:
         """What a look finds, or found when the image was prepared."""
@@ -199,6 +194,7 @@ class Predictor:
         if folded.prompted is not None:
             check_protocol(name)
             self._look = Look(folded.prompted, config.overview_side, checkpoint.sha256, engine)
+        self.passes = self.protocol.passes if self._look is None else ("look", *self.protocol.passes)
         self._fine = self._coarse if checkpoint.fine is None else open_engine(fold(checkpoint.fine), engine)
         self.engine = self._coarse.name
         self._long_side = long_side or config.long_side
@@ -273,7 +269,7 @@ class Predictor:
         for kind in self.protocol.passes:
             self._run([(job, crop) for job in active if (crop := self._crop(kind, job)) is not None], kind)
         return [
-            Prediction(job.canvas if job.box is None else job.canvas.clipped(_widened(job.box)))
+            Prediction(job.canvas if job.box is None else job.canvas.clipped(widen_box(job.box)))
             for job in jobs
         ]
 
@@ -377,8 +373,8 @@ def _job(request: Request) -> _Job:
         start = _check_previous(request.previous, height, width)
     boxed = box is not None and not start.any()
     if box is not None:
-        box = _check_box(box, height, width)
-        clicks, start = _with_box(box, clicks, start)
+        box = clip_box(box, height, width)
+        clicks, start = fill_box(box, clicks, start)
     return _Job(request.image, clicks, box, request.clicks, boxed, start, start)
 
 
@@ -394,29 +390,3 @@ def _check_previous(previous: Plane | Prediction, height: int, width: int) -> Ca
         raise MaskError(f"the previous mask is {shape}, the image {(height, width)}; give equal sizes")
     canvas = previous.canvas if isinstance(previous, Prediction) else Canvas.of(previous)
     return canvas if canvas.any() else Canvas(height, width)
-
-
-def _check_box(box: Box, height: int, width: int) -> Box:
-    """Clip a box to the image."""
-    top, left, bottom, right = max(0.0, box[0]), max(0.0, box[1]), min(box[2], height), min(box[3], width)
-    if not (bottom - top >= 1 and right - left >= 1):
-        raise ClickError(f"the box {box} covers no pixel of the image of {height} rows and {width} columns")
-    return top, left, bottom, right
-
-
-def _with_box(box: Box, clicks: Sequence[Click], start: Canvas) -> tuple[Sequence[Click], Canvas]:
-    """A box is a rough mask: the filled box as previous mask, its centre as a click when none is positive."""
-    top, left, bottom, right = box
-    if not start.any():
-        filled = Window(round(top), round(left), round(bottom), round(right))
-        start = start.painted(Patch.of(Crop(*filled, *filled.size), np.ones(filled.size, np.float32)))
-    if not any(click.positive for click in clicks):
-        clicks = [Click((top + bottom - 1) / 2, (left + right - 1) / 2), *clicks]
-    return clicks, start
-
-
-def _widened(box: Box) -> Window:
-    """What a mask may cover: a little more than the box, since people draw boxes tightly."""
-    top, left, bottom, right = box
-    down, across = 0.05 * (bottom - top), 0.05 * (right - left)
-    return Window(round(top - down), round(left - across), round(bottom + down), round(right + across))

@@ -33,18 +33,18 @@ def quantised(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def restored(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """What `quantised` was given, to the nearest step of each row; float32 where it was quantised.
 
-    Tensors that are not in pairs with scales of their rows are left as they are, for whoever checks names and
-    shapes.
+    A tensor whose scales are not those of its rows comes back empty, for whoever checks names and shapes.
     """
     weights: dict[str, Tensor] = {}
     for name, value in stored.items():
+        if name.endswith(SCALE) and name.removesuffix(SCALE) in stored:
+            continue
         scale = stored.get(name + SCALE)
         if scale is None:
-            if name.removesuffix(SCALE) not in stored or not name.endswith(SCALE):
-                weights[name] = value
+            weights[name] = value
         elif value.dim() < 2 or scale.shape != value.shape[:1]:
             weights[name] = value.new_empty(0)
         else:
-            shape = (-1, *[1] * (value.dim() - 1))
-            weights[name] = value.float() * scale.float().view(shape)
+            rows = value.float().flatten(1) * scale.float()[:, None]
+            weights[name] = rows.view(value.shape)
     return weights

@@ -35,7 +35,7 @@ class Served:
     @property
     def protocol(self) -> str:
         """How the network is run at a click, in words."""
-        return " + ".join(self.predictor.protocol.passes)
+        return " + ".join(self.predictor.passes)
 
 
 class Champion:

@@ -3,12 +3,12 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from weakref import WeakKeyDictionary
 
 from maskloop.predictor import PreparedImage
 from maskloop.runs import Runs
 from maskloop.sketches import Sketch
 from ml_backend.answers import Answer, mask_region, stored_runs
+from ml_backend.cache import ArrayCache
 from ml_backend.champion import Champion, Served
 from ml_backend.controls import Controls, Output
 from ml_backend.images import LoadedImage
@@ -17,6 +17,9 @@ from ml_backend.protocol import Task
 from ml_backend.replay import Replay, Replayed, Session
 from ml_backend.stored import Stored, Target
 from ml_backend.telemetry import Telemetry
+
+PREPARED_BYTES = 256 * 2**20
+"""Of images with what a model made of them before the first click."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +67,9 @@ class Finder:
         self._telemetry = telemetry
         self._replay = Replay(cache_bytes)
         self._stored = Stored()
-        self._prepared: WeakKeyDictionary[LoadedImage, PreparedImage] = WeakKeyDictionary()
+        self._prepared: ArrayCache[PreparedImage] = ArrayCache(PREPARED_BYTES)
         telemetry.watch_cache("masks", lambda: self._replay.cache.size, cache_bytes)
+        telemetry.watch_cache("prepared images", lambda: self._prepared.size, PREPARED_BYTES)
 
     def find(self, questions: Sequence[Question]) -> list[Found | Exception | None]:
         """The mask of each question; None where nothing says what is meant."""
@@ -105,11 +109,7 @@ class Finder:
         target = self._stored.target(task, controls, prompts, height, width)
         if target is None and not prompts.has_target:
             return None
-        prepared = self._prepared.get(question.image)
-        if prepared is None:
-            with self._telemetry.stage("prepare"):
-                prepared = served.predictor.prepare(question.image.pixels)
-            self._prepared[question.image] = prepared
+        prepared = self._prepare(served, question.image)
         session = Session(
             prepared,
             question.image.sha256,
@@ -119,6 +119,16 @@ class Finder:
             target.name if target else "",
         )
         return session, target
+
+    def _prepare(self, served: Served, image: LoadedImage) -> PreparedImage:
+        """What the model makes of an image once; another model makes it anew."""
+        key = image.sha256, served.predictor.sha256
+        prepared = self._prepared.get(key)
+        if prepared is None:
+            with self._telemetry.stage("prepare"):
+                prepared = served.predictor.prepare(image.pixels)
+            self._prepared.put(key, prepared)
+        return prepared
 
 
 def _show(

@@ -132,6 +132,10 @@ def test_describe__from_the_look(predictor: Predictor) -> None:
     assert not np.allclose(one, other)
 
 
+def test_passes__begin_with_the_look(predictor: Predictor) -> None:
+    assert predictor.passes == ("look", "full", "zoom")
+
+
 def test_warm_up__looks_once(predictor: Predictor, looks: list[tuple[int, ...]]) -> None:
     predictor.warm_up()
     assert looks == [(1, 3, 96, 96)]

@@ -89,7 +89,7 @@ class DiscPredictor(Predictor):
     def __init__(self, seconds: float = 0.0) -> None:
         self.sha256 = "d15c" * 16
         self.version = "disc"
-        self.protocol = PROTOCOLS["single"]
+        self.passes = PROTOCOLS["single"].passes
         self._seconds = seconds
 
     def prepare(self, image):
