@@ -10,6 +10,7 @@ from pipelines.stack.config import Ports, StackConfig
 from pipelines.stack.up import Stack, running_stack
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests of the stack together, in one process, and begin with them: they take the longest.
 

@@ -203,6 +203,9 @@ class Editor:
         """The side panels move the canvas once: wait until it stands still."""
         canvas = self.page.locator(".konvajs-content").first
         before = None
-        while before != (now := canvas.bounding_box()):
+        for _ in range(PATIENCE_MILLISECONDS // 250):
+            if before == (now := canvas.bounding_box()):
+                return
             before = now
             self.page.wait_for_timeout(250)
+        pytest.fail(f"The canvas still moves after {PATIENCE_MILLISECONDS} ms, last at {before}.")

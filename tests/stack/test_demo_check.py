@@ -12,7 +12,14 @@ from mlflow import MlflowClient
 from pipelines.stack.config import REPOSITORY
 from tests.pipelines.conftest import git
 
-pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("demo")]
+PATIENCE = 2700
+"""Seconds until the demo counts as hung."""
+
+pytestmark = [
+    pytest.mark.stack,
+    pytest.mark.xdist_group("demo"),
+    pytest.mark.timeout(PATIENCE + 60),
+]
 
 MASKLOOP = Path(sys.executable).with_name("maskloop")
 STEPS = 220
@@ -41,7 +48,7 @@ def repository(data: Path) -> Path:
 def printed(data: Path, repository: Path) -> str:
     """What the demo printed, once it is over."""
     command = [MASKLOOP, "demo", "--headless", "--data", str(data)]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=2700)
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
