@@ -51,7 +51,9 @@ def build_service(settings: Settings, redaction: Redaction) -> Service:
     journal = Journal(settings.journal) if settings.journal else None
     service = Service(champion, images, settings, telemetry, journal)
     if settings.prefetch:
-        service.prefetch = Prefetch(label_studio, images, settings.prefetch, lambda: service.busy)
+        service.prefetch = Prefetch(
+            label_studio, images, settings.prefetch, lambda: service.busy, prepare=service.prepare
+        )
     return service
 
 

@@ -99,6 +99,10 @@ class Finder:
                 results[number] = _show(served, questions[number], *asked[number], replayed, seconds)
         return results
 
+    def prepare(self, image: LoadedImage) -> None:
+        """Do what the model does once for an image, for a click that may come."""
+        self._prepare(self._champion.served, image)
+
     def _session(self, served: Served, question: Question) -> tuple[Session, Target | None] | None:
         """What is asked of the model, and the region that it corrects."""
         height, width = question.image.pixels.shape[:2]

@@ -1,14 +1,14 @@
-"""Prefetch: the images of the tasks that come next, loaded before anybody clicks on them."""
+"""Prefetch: the images of the tasks that come next, loaded and prepared before anybody clicks on them."""
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
 from maskloop.errors import MaskloopError
-from ml_backend.images import Images
+from ml_backend.images import Images, LoadedImage
 from ml_backend.label_studio import LabelStudio
 
 logger = logging.getLogger(__name__)
@@ -45,6 +45,7 @@ class Prefetch:
         count: int,
         busy: Callable[[], bool] = lambda: False,
         share: float = SHARE,
+        prepare: Callable[[LoadedImage], Awaitable[None]] | None = None,
     ) -> None:
         """
         Args:
@@ -53,12 +54,14 @@ class Prefetch:
             count: how many tasks ahead; 0: none.
             busy: whether clicks are being answered: nothing is begun meanwhile.
             share: of the memory of `images` that one plan may fill.
+            prepare: what else is done with an image that is loaded.
         """
         self._label_studio = label_studio
         self._images = images
         self._count = count
         self._busy = busy
         self._budget = share * images.cache_bytes
+        self._prepare = prepare
         self._plan: _Plan | None = None
         self._planned: dict[int, float] = {}
         self._running: asyncio.Task[None] | None = None
@@ -137,10 +140,14 @@ class Prefetch:
     async def _load(self, task: int, address: str) -> int:
         """Bytes of the pixels; 0 for an image that cannot be had, which is no reason not to load the next."""
         try:
-            return (await self._images.load_ahead(address, task)).nbytes
+            image = await self._images.load_ahead(address, task)
         except MaskloopError as error:
             logger.info("The image of task %d is not loaded ahead: %s", task, error)
             return 0
+        if self._prepare is not None:
+            await self._wait_for_clicks()
+            await self._prepare(image)
+        return image.nbytes
 
     async def _wait_for_clicks(self) -> None:
         while self._busy():

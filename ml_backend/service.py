@@ -12,7 +12,7 @@ from ml_backend.champion import Champion
 from ml_backend.controls import Controls, read_controls
 from ml_backend.errors import BusyError, RequestError
 from ml_backend.finding import Finder, Found, Question
-from ml_backend.images import Images
+from ml_backend.images import Images, LoadedImage
 from ml_backend.journal import Journal
 from ml_backend.prefetch import Prefetch
 from ml_backend.prompts import Prompts, by_label, read_prompts
@@ -45,9 +45,9 @@ class Service:
         self._images = images
         self._settings = settings
         self._journal = journal
-        finder = Finder(champion, telemetry, settings.mask_cache_mb * 2**20)
+        self._finder = Finder(champion, telemetry, settings.mask_cache_mb * 2**20)
         self._worker: Worker[Question, Found | None] = Worker(
-            finder.find, settings.batch, settings.queue, self._superseded
+            self._finder.find, settings.batch, settings.queue, self._superseded
         )
         telemetry.watch_queue(lambda: self._worker.waiting, settings.queue)
 
@@ -92,6 +92,10 @@ class Service:
                 "fewer people at a time, a faster machine, or a larger MASKLOOP_TIMEOUT_SECONDS help."
             ) from error
         return [NO_ANSWER if answer is None else answer]
+
+    async def prepare(self, image: LoadedImage) -> None:
+        """Do what the model does once for an image, so that the first click on it need not wait for that."""
+        await self._worker.aside(lambda: self._finder.prepare(image))
 
     async def close(self) -> None:
         """Give up what waits, and close what was given."""

@@ -34,7 +34,7 @@ class Settings:
     image_hosts: tuple[str, ...] = ()
     """Hosts beside Label Studio's that images are fetched from, each `host` or `host:port`."""
     prefetch: int = 3
-    """Tasks after the one that is open whose images are fetched ahead; 0: none."""
+    """Tasks after the one that is open whose images are fetched and prepared ahead; 0: none."""
     image_cache_mb: int = 512
     mask_cache_mb: int = 256
     max_body_mb: int = 64

@@ -93,6 +93,10 @@ class Worker(Generic[Work, Result]):
             self._task = asyncio.create_task(self._work())
         return await future
 
+    async def aside(self, work: Callable[[], object]) -> None:
+        """Do something else in the thread, between the pieces of work: what comes meanwhile waits for it."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
     def close(self) -> None:
         """End the thread after what it is doing; what waits is given up."""
         for waiting in self._line:

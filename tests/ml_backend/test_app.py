@@ -62,7 +62,9 @@ class Backend:
         journal = Journal(self.settings.journal) if self.settings.journal else None
         service = Service(self.champion, images, self.settings, self.telemetry, journal)
         if self.settings.prefetch:
-            service.prefetch = Prefetch(label_studio, images, self.settings.prefetch, lambda: service.busy)
+            service.prefetch = Prefetch(
+                label_studio, images, self.settings.prefetch, lambda: service.busy, prepare=service.prepare
+            )
         prefect = Prefect(self.settings.prefect_url, httpx.MockTransport(self._prefect))
         app = create_app(self.settings, service, prefect, Readiness())
         # An error that no handler answers fails the test: the transport raises it here.

@@ -247,6 +247,26 @@ def test_opened__unexpected_failure_is_logged_with_its_trace(project, caplog):
     assert "KeyError" in caplog.text
 
 
+def test_opened__prepares_what_it_loaded_between_clicks(project):
+    prepared, busy = [], [False]
+
+    async def prepare(image) -> None:
+        prepared.append(int(image.pixels[0, 0, 0]))
+        busy[0] = len(prepared) == 2  # a click comes
+
+    async def run() -> None:
+        async with prefetching(project, busy=lambda: busy[0], prepare=prepare) as (prefetch, _):
+            prefetch.opened(1, 2, "image")
+            await until(lambda: busy[0])
+            await asyncio.sleep(0.1)
+            assert prepared == [3, 4]
+            busy[0] = False
+            await settle(prefetch)
+
+    asyncio.run(run())
+    assert prepared == [3, 4, 5]
+
+
 def test_created__first_few(project):
     async def run() -> None:
         async with prefetching(project) as (prefetch, _):

@@ -338,6 +338,23 @@ def test_first_click__loads_the_next(start, label_studio, wire):
     start(prefetch=2).run(ask)
 
 
+def test_task_opened__first_click_finds_the_image_prepared(start, label_studio, wire):
+    label_studio.tasks = []
+    backend = start(prefetch=2)
+
+    def prepared() -> int:
+        return backend.telemetry.latency("prepare").clicks
+
+    async def ask(client: httpx.AsyncClient) -> None:
+        opened = wire(ONE_CLICK) | {"params": {"context": None}}
+        assert (await client.post("/predict", json=opened)).json() == NOTHING
+        await until(lambda: prepared() == 1)
+        assert (await client.post("/predict", json=wire(ONE_CLICK))).json() != NOTHING
+        assert prepared() == 1
+
+    backend.run(ask)
+
+
 def test_tasks_created__loads_the_first(start, label_studio, wire):
     body = wire("webhook_TASKS_CREATED")
     addresses = [task["data"]["image"] for task in body["tasks"]]

@@ -262,3 +262,19 @@ def test_close__gives_up_what_waits():
 
     run(gate, conversation)
     assert gate.batches == [["first"]]
+
+
+def test_aside__in_the_thread_of_the_work():
+    threads: list[int] = []
+
+    async def conversation() -> None:
+        worker: Worker[str, None] = Worker(
+            lambda work: [threads.append(threading.get_ident()) for _ in work], 1, 1
+        )
+        await worker.do("a", None, frozenset())
+        await worker.aside(lambda: threads.append(threading.get_ident()))
+        worker.close()
+
+    asyncio.run(conversation())
+    assert len(threads) == 2
+    assert threads[0] == threads[1] != threading.get_ident()

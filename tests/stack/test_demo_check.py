@@ -48,7 +48,9 @@ def repository(data: Path) -> Path:
 def printed(data: Path, repository: Path) -> str:
     """What the demo printed, once it is over."""
     command = [MASKLOOP, "demo", "--headless", "--data", str(data)]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=PATIENCE)
+    done = subprocess.run(
+        command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=PATIENCE
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
