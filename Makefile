@@ -35,9 +35,10 @@ retrain: $(VENV)/.ready  ## retrain on what was labelled, in a stack that runs
 doctor: $(VENV)/.ready  ## look for what is wrong, and name the remedy
 	@$(BIN)/maskloop doctor
 
-# One OpenMP thread a process: the tests' two and the stack's services share the cores.
+# One OpenMP thread a process: the tests' two and the stack's services share the cores. A process that dies is not
+# replaced: pytest-xdist would give the new one the test that killed it.
 test: setup  ## run all tests, those of the stack beside the others
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadgroup --max-worker-restart 0
 
 lint: $(VENV)/.ready  ## check style and types
 	$(BIN)/ruff check .

@@ -1,7 +1,7 @@
 """Clicks against milliseconds of a click: our variants, MobileSAM and grabCut, and who is beaten by nobody.
 
     python -m benchmarks.pareto coco_mval-00.parquet --out runs/pareto --objects 48 \\
-        --checkpoints checkpoints/default --sides 192 256 320 384 --plot docs/pictures/pareto.svg
+        --checkpoints checkpoints/small --sides 192 256 320 384 --plot docs/pictures/pareto.svg
 
 A variant is a checkpoint under a protocol at a longer side of the network's view. Each is measured once and
 leaves a result file in `--out`; what is there is not measured again, and all that is there is drawn, so that
@@ -174,7 +174,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("data", type=Path, help="Parquet file that is measured on")
-    parser.add_argument("--checkpoints", type=Path, nargs="+", default=[Path("checkpoints/default")])
+    parser.add_argument("--checkpoints", type=Path, nargs="+", default=[Path("checkpoints/small")])
     parser.add_argument("--protocols", nargs="+", default=PROTOCOLS)
     parser.add_argument("--sides", type=int, nargs="+", default=[192, 256, 320, 384])
     parser.add_argument("--rivals", nargs="*", default=RIVALS)

@@ -1,6 +1,6 @@
 """What the choices of the training recipe are worth: each changed alone, at one budget, from one start.
 
-    python -m benchmarks.recipe_ablation DATA --start checkpoints/default --eval coco_mval-00.parquet \\
+    python -m benchmarks.recipe_ablation DATA --start checkpoints/small --eval coco_mval-00.parquet \\
         --steps 150 --objects 48 --out runs/recipe
 
 Every variant starts from the same checkpoint, sees as many views with the same random numbers, and is clicked
@@ -231,7 +231,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("data", type=Path, help="Parquet file, or a folder of them, to train on")
-    parser.add_argument("--start", type=Path, default=Path("checkpoints/default"), help="checkpoint")
+    parser.add_argument("--start", type=Path, default=Path("checkpoints/small"), help="checkpoint")
     parser.add_argument(
         "--config", type=Path, default=Path("recipes/default.yaml"), help="recipe of the base"
     )

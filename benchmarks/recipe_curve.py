@@ -1,8 +1,8 @@
 """The learning curve over training samples, and what the next doubling of compute should bring.
 
     python -m benchmarks.recipe_curve coco_mval-00.parquet --out runs/curve-results \\
-        --point checkpoints/default runs/curve/800 runs/curve/1600 --plot docs/pictures/recipe_curve.svg
-    python -m benchmarks.recipe_curve ... --point 19200=checkpoints/default 60000=models/other
+        --point checkpoints/small runs/curve/800 runs/curve/1600 --plot docs/pictures/recipe_curve.svg
+    python -m benchmarks.recipe_curve ... --point 19200=checkpoints/small 60000=models/other
 
 A point is a checkpoint and the training samples behind it: those it tells itself, with those of the
 checkpoint that it started from, or the number before `=`. Each is measured once; `curve.csv` in `--out` has a

@@ -51,11 +51,16 @@ class Checkpoint:
 
 
 def save_checkpoint(
-    model: CSFPN, directory: Path, name: str, metadata: Mapping[str, Any], fine: CSFPN | None = None
+    model: CSFPN,
+    directory: Path,
+    name: str,
+    metadata: Mapping[str, Any],
+    fine: CSFPN | None = None,
+    eight_bits: bool = False,
 ) -> str:
     """Write weights in half precision and their description; each file appears whole or not at all.
 
-    Those of a `PromptedViT` are written in eight bits.
+    Those of a `PromptedViT`, which are never trained, are written in eight bits.
 
     Args:
         model: the network.
@@ -63,6 +68,7 @@ def save_checkpoint(
         name: short name shown in versions, such as `default`.
         metadata: how it was trained, plain JSON values.
         fine: the cascade's second network, of the same configuration; it makes the checkpoint `finetuned`.
+        eight_bits: all weights are written so, for a checkpoint that is shipped rather than trained on.
 
     Returns:
         The sha256 of the weights file.
@@ -77,8 +83,8 @@ def save_checkpoint(
     config = model.config if fine is None else replace(model.config, cascade=FINETUNED)
     directory.mkdir(parents=True, exist_ok=True)
     named = _named(model, fine)
-    prompted = quantised({key: named.pop(key) for key in list(named) if key.startswith(PROMPTED)})
-    weights = {key: _compact(value) for key, value in (named | prompted).items()}
+    coarse = quantised({key: value for key, value in named.items() if eight_bits or key.startswith(PROMPTED)})
+    weights = {key: _compact(value) for key, value in ((named | coarse) if coarse else named).items()}
     with tempfile.TemporaryDirectory(dir=directory) as folder:
         fresh = Path(folder) / WEIGHTS
         save_file(weights, fresh)

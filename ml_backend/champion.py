@@ -50,7 +50,7 @@ class Champion:
         predictor = Predictor.load(default)
         check_predictor(predictor)
         predictor.warm_up()
-        self._served = Served(predictor, f"default-{predictor.sha256[:8]}")
+        self._served = Served(predictor, predictor.version)
         self._registry = registry
         self._poll_seconds = poll_seconds
         self._followed: ModelVersion | None = None

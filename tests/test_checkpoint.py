@@ -27,6 +27,19 @@ def test_round_trip(folder: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors"]
 
 
+def test_round_trip__eight_bits(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = CSFPN(ModelConfig(channels=12, hires_channels=8)).eval()
+    save_checkpoint(model, tmp_path / "half", "tiny", {})
+    save_checkpoint(model, tmp_path / "eight", "tiny", {}, eight_bits=True)
+    half, eight = (tmp_path / name / "model.safetensors" for name in ("half", "eight"))
+    assert eight.stat().st_size < 0.6 * half.stat().st_size
+    loaded = load_checkpoint(tmp_path / "eight").model.state_dict()
+    for name, value in model.state_dict().items():
+        step = 1e-3 * value.abs().max() if value.dim() < 2 else value.flatten(1).abs().amax(dim=1).max() / 127
+        assert (loaded[name] - value).abs().max() <= 0.51 * step + 1e-6, name
+
+
 def test_load__another_digest(folder: Path) -> None:
     with pytest.raises(CheckpointError, match="expected 00; copy the checkpoint again"):
         load_checkpoint(folder, sha256="00")

@@ -14,7 +14,7 @@ from maskloop.checkpoint import CONFIG, WEIGHTS, load_checkpoint
 from maskloop.evaluation import ObjectResult
 
 CHECKPOINTS = Path(__file__).parents[1] / "checkpoints"
-BYTES = {"default": 15e6, "strong": 20e6}
+BYTES = {"default": 15e6, "small": 7e6, "strong": 20e6}
 
 
 @pytest.fixture(scope="module", params=BYTES)

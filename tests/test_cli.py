@@ -126,6 +126,7 @@ def test_evaluate__protocol_and_noise_are_told_in_the_result(
     monkeypatch.chdir(ROOT)
     shard, file = write_discs(tmp_path), tmp_path / "result.json"
     options = ["--limit", "1", "--max-clicks", "2", "--protocol", "ritm", "--noise", "3", "--seed", "5"]
+    options += ["--model", "checkpoints/small"]  # the default begins with a look at the whole image
     result = CliRunner().invoke(
         app, ["evaluate", "parquet", str(shard), *options, "--split", "train", "--json", str(file)]
     )
@@ -181,8 +182,8 @@ def test_model_info__adds_up(tmp_path: Path) -> None:
 def test_read_config__checkpoint_and_variants() -> None:
     assert read_config(str(ROOT / "checkpoints" / "default")).hires == "hsgn"
     assert not read_config("bs").sgn
-    assert {"default", "bs+sgn+hsgn", "efficientnet_lite0-paper"} <= set(variants())
-    with pytest.raises(MaskloopError, match="no variant; variants are default, bs,"):
+    assert {"small", "bs+sgn+hsgn", "efficientnet_lite0-paper"} <= set(variants())
+    with pytest.raises(MaskloopError, match="no variant; variants are small, bs,"):
         read_config("vgg")
 
 

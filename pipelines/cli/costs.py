@@ -41,7 +41,7 @@ def variants() -> Mapping[str, "ModelConfig"]:
     from maskloop.model.encoders import ENCODERS
     from pipelines.ablation import ROWS
 
-    named = {"default": ModelConfig()}
+    named = {"small": ModelConfig()}
     named |= {row.lower(): ModelConfig(**parts) for row, parts in ROWS.items()}
     for encoder in ENCODERS:
         published = ModelConfig(

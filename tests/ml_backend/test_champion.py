@@ -16,7 +16,7 @@ def test_served__default_without_a_registry(checkpoint):
     champion = Champion(checkpoint, None, poll_seconds=0.1)
     champion.start()
     sha256 = champion.served.predictor.sha256
-    assert champion.served.version == f"default-{sha256[:8]}"
+    assert champion.served.version == f"random-{sha256[:8]}"
     champion.stop()
 
 
@@ -32,7 +32,7 @@ def test_poll__registry_down_is_logged_once(checkpoint, caplog):
     with caplog.at_level(logging.WARNING):
         champion.poll()
         champion.poll()
-    assert champion.served.version.startswith("default-")
+    assert champion.served.version.startswith("random-")
     (record,) = caplog.records
     assert f"registry at {url} is not reached" in record.message
     champion.stop()
@@ -42,7 +42,7 @@ def test_poll__something_else_than_a_registry(checkpoint, label_studio, caplog):
     champion = Champion(checkpoint, Registry(label_studio.url, "maskloop"), poll_seconds=1)
     champion.poll()
     assert "answers HTTP 401 when asked for maskloop@champion" in caplog.text
-    assert champion.served.version.startswith("default-")
+    assert champion.served.version.startswith("random-")
     champion.stop()
 
 

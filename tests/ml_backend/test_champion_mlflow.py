@@ -62,7 +62,7 @@ def test_champion__follows_the_alias(champion, registrar, tmp_path):
     first, second = (save_random_checkpoint(tmp_path / name, seed) for name, seed in (("a", 1), ("b", 2)))
     champion.start()
     default = champion.served
-    assert default.version.startswith("default-")  # no version holds the alias yet
+    assert default.version.startswith("random-")  # no version holds the alias yet
 
     registrar.promote(registrar.register(tmp_path / "a", first))
     wait_until(lambda: champion.served.version == "maskloop-v1")
@@ -90,7 +90,7 @@ def test_champion__weights_of_another_digest(champion, registrar, tmp_path, capl
     registrar.promote(registrar.register(tmp_path / "a", "0" * 64))
     champion.poll()
     champion.poll()
-    assert champion.served.version.startswith("default-")
+    assert champion.served.version.startswith("random-")
     (message,) = [record.message for record in caplog.records if record.name == "ml_backend.champion"]
     assert "Version 1 is not served" in message
     assert "0" * 64 in message
@@ -100,7 +100,7 @@ def test_champion__no_digest(champion, registrar, tmp_path, caplog):
     save_random_checkpoint(tmp_path / "a", seed=1)
     registrar.promote(registrar.register(tmp_path / "a", None))
     champion.poll()
-    assert champion.served.version.startswith("default-")
+    assert champion.served.version.startswith("random-")
     assert "no sha256 tag" in caplog.text
 
 
@@ -108,7 +108,7 @@ def test_champion__constant_model_is_not_served_and_the_next_is(champion, regist
     broken = save_random_checkpoint(tmp_path / "a", seed=1, bias=1000.0)
     registrar.promote(registrar.register(tmp_path / "a", broken))
     champion.poll()
-    assert champion.served.version.startswith("default-")
+    assert champion.served.version.startswith("random-")
     assert "golden click" in caplog.text
 
     good = save_random_checkpoint(tmp_path / "b", seed=2)
@@ -122,7 +122,7 @@ def test_champion__file_missing(champion, registrar, tmp_path, caplog):
     (tmp_path / "a" / "config.json").unlink()
     registrar.promote(registrar.register(tmp_path / "a", sha256))
     champion.poll()
-    assert champion.served.version.startswith("default-")
+    assert champion.served.version.startswith("random-")
     assert "HTTP 404 for config.json of version 1" in caplog.text
 
 

@@ -34,7 +34,7 @@ def test_main__predicts_over_http_and_stops(checkpoint, label_studio, photo, wir
         url = f"http://127.0.0.1:{port}"
         wait_for(f"{url}/health", server)
         reply = httpx.post(f"{url}/predict", json=wire("predict_interactive_1_keypoints"), timeout=60)
-        assert reply.json()["results"][0]["model_version"].startswith("default-")
+        assert reply.json()["results"][0]["model_version"].startswith("random-")
         server.send_signal(signal.SIGTERM)
         _, log = server.communicate(timeout=30)
     finally:

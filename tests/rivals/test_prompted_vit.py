@@ -1,5 +1,6 @@
 """Our network with MobileSAM's weights against MobileSAM's own code, and the checkpoint made of both."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -22,7 +23,7 @@ from maskloop.rivals.sam import DISTRIBUTION, PACKAGE, SIDE, prompt
 from tests.rivals.test_sam import COIN_MASKS, COINS
 
 WEIGHTS = package_folder(PACKAGE, DISTRIBUTION) / "checkpoints" / "mobile_sam.pt"
-DEFAULT = Path(__file__).parents[2] / "checkpoints" / "default"
+SMALL = Path(__file__).parents[2] / "checkpoints" / "small"
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +78,7 @@ def test_box_is_answered_as_by_mobile_sam(network, mobile_sam, clicks):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     out = tmp_path_factory.mktemp("prompted") / "mine"
-    assert main([str(DEFAULT), str(WEIGHTS), str(out), "--name", "mine", "--side", "512"]) == 0
+    assert main([str(SMALL), str(WEIGHTS), str(out), "--name", "mine", "--side", "512"]) == 0
     return out
 
 
@@ -94,7 +95,7 @@ def test_prompting__eight_bits_are_enough(folder, network):
 
 
 def test_prompting__network_that_zooms_in_is_the_checkpoints(folder):
-    kept, start = load_checkpoint(folder), load_checkpoint(DEFAULT)
+    kept, start = load_checkpoint(folder), load_checkpoint(SMALL)
     for name, value in start.model.state_dict().items():
         assert torch.equal(kept.model.state_dict()[name], value)
     assert kept.metadata["zooms"] == start.sha256
@@ -126,8 +127,18 @@ def test_prompting__once_more_with_another_look(folder, tmp_path):
 
 def test_prompting__weights_of_another_network(tmp_path):
     torch.save({"layer": torch.zeros(1)}, tmp_path / "other.pt")
-    command = [sys.executable, "-m", "maskloop.prompting", str(DEFAULT), str(tmp_path / "other.pt")]
+    command = [sys.executable, "-m", "maskloop.prompting", str(SMALL), str(tmp_path / "other.pt")]
     done = subprocess.run([*command, str(tmp_path / "out")], check=False, capture_output=True, text=True)
     assert done.returncode == 1
     assert "does not hold MobileSAM" in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["default", "strong"])
+def test_shipped_checkpoint__made_by_the_command_of_its_card(tmp_path, name):
+    folder = SMALL.parent / name
+    (line,) = re.findall(r"^python -m maskloop\.prompting (.*)$", (folder / "README.md").read_text(), re.M)
+    start, published, out, *options = line.split()
+    assert (start, published, out) == ("checkpoints/small", "mobile_sam.pt", f"checkpoints/{name}")
+    assert main([str(SMALL), str(WEIGHTS), str(tmp_path), *options]) == 0
+    assert load_checkpoint(tmp_path).sha256 == load_checkpoint(folder).sha256
