@@ -83,8 +83,8 @@ def save_checkpoint(
     config = model.config if fine is None else replace(model.config, cascade=FINETUNED)
     directory.mkdir(parents=True, exist_ok=True)
     named = _named(model, fine)
-    coarse = quantised({key: value for key, value in named.items() if eight_bits or key.startswith(PROMPTED)})
-    weights = {key: _compact(value) for key, value in ((named | coarse) if coarse else named).items()}
+    small = quantised({key: value for key, value in named.items() if eight_bits or key.startswith(PROMPTED)})
+    weights = {key: _compact(value) for key, value in (named | small).items()}
     with tempfile.TemporaryDirectory(dir=directory) as folder:
         fresh = Path(folder) / WEIGHTS
         save_file(weights, fresh)

@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--eight-bits", action="store_true", help="store all weights so, to be shipped")
     given = parser.parse_args(arguments)
     try:
-        name = given.name or given.out.name
+        name = given.name or given.out.resolve().name
         prompt(given.start, given.published, given.out, name, given.side, given.eight_bits)
     except CheckpointError as error:
         sys.stderr.write(f"{error}\n")
